@@ -1,0 +1,66 @@
+# Everything a contributor types. Bare `make` lists it.
+
+PYTHON ?= python3
+VENV ?= .venv
+PYTEST_ARGS ?=
+
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PURE := edda/errors.py,edda/retry.py,edda/commands.py,edda/history.py,edda/codec.py,edda/divergence.py,edda/loop.py,edda/machine.py
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint format cover check bench clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+	@echo "  variables: PYTHON=$(PYTHON) VENV=$(VENV) PYTEST_ARGS=$(PYTEST_ARGS)"
+
+setup: $(READY) ## make .venv and install everything into it, once
+
+# Made again only when pyproject.toml changes. PIP_DISABLE...: no word about newer pips.
+$(READY): pyproject.toml
+	@command -v "$(PYTHON)" >/dev/null || { \
+	  echo "No '$(PYTHON)' here. Install Python 3.11 or newer, or name one: make setup PYTHON=/path/to/python3" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Python 3.11 or newer is needed, and '$(PYTHON)' is $$("$(PYTHON)" -V 2>&1). Name another: make setup PYTHON=python3.12" >&2; exit 1; }
+	@"$(BIN)/python" -m pip --version >/dev/null 2>&1 || { \
+	  "$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { \
+	    echo "'$(PYTHON)' cannot make virtual environments (it lacks venv or ensurepip)." >&2; \
+	    echo "On Debian and Ubuntu: apt install python3-venv. Or name another: make setup PYTHON=/path/to/python3" >&2; exit 1; }; \
+	  echo "Making $(VENV) ..."; "$(PYTHON)" -m venv --clear "$(VENV)"; }
+	@echo "Installing into $(VENV) (a minute the first time) ..."
+	@PIP_DISABLE_PIP_VERSION_CHECK=1 "$(BIN)/python" -m pip install -qq -e '.[dev]'
+	@touch "$@"
+
+demo: $(READY) ## run the example end to end, then its time-travel tests
+	@"$(BIN)/python" examples/demo.py
+
+test: $(READY) ## run the whole suite, documentation included
+	@"$(BIN)/python" -m pytest $(PYTEST_ARGS)
+
+lint: $(READY) ## ruff, mypy --strict, and the import river
+	@"$(BIN)/ruff" check .
+	@"$(BIN)/ruff" format --check .
+	@"$(BIN)/mypy" --strict edda edda_testkit
+	@"$(BIN)/lint-imports" --no-logo
+
+format: $(READY) ## let ruff mend what it can
+	@"$(BIN)/ruff" check --fix .
+	@"$(BIN)/ruff" format .
+
+cover: $(READY) ## run the suite with branch coverage; the pure rooms must have all of it
+	@"$(BIN)/coverage" erase
+	@"$(BIN)/coverage" run -m pytest $(PYTEST_ARGS)
+	@"$(BIN)/coverage" combine -q
+	@"$(BIN)/coverage" report
+	@"$(BIN)/coverage" report --include='$(PURE)' --fail-under=100
+
+check: lint test ## everything that must be green before a commit
+
+bench: $(READY) ## run benchmarks/bench_*.py
+	@set -e; for file in benchmarks/bench_*.py; do echo "== $$file"; "$(BIN)/python" "$$file"; done
+
+clean: ## remove what was built or cached, but not .venv
+	@rm -rf build dist *.egg-info .coverage .coverage.* htmlcov .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	@find benchmarks docs edda edda_testkit examples tests -type d -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true

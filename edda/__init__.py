@@ -1,0 +1,1 @@
+"""Edda: a compact durable-execution engine."""

@@ -1,0 +1,117 @@
+"""What workflow code asks of the world, and how an ask can come out. Values only.
+
+An *ask* is one thing the code wants: an activity, a timer, an event, a message sent. Its public
+id (`name:n`) is unique in a history and never changes; `site` is the `file:line` that asked and
+is for messages only, never compared. Payloads (`arguments`, `value`, `error`) are JSON text:
+only `edda.codec` turns them into objects and back.
+
+A new verb starts here with one more class in `Ask`.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import blake2b
+from typing import ClassVar, Literal
+
+__all__ = [
+    "ActivityAsk",
+    "Answer",
+    "Ask",
+    "Cancellation",
+    "EventAsk",
+    "Expiry",
+    "Failure",
+    "Outcome",
+    "Result",
+    "SendAsk",
+    "TimerAsk",
+    "digest",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class ActivityAsk:
+    """Run the activity `name` with `arguments`, a JSON object of the arguments given."""
+
+    kind: ClassVar[Literal["activity"]] = "activity"
+    id: str
+    name: str
+    arguments: str
+    site: str
+
+
+@dataclass(frozen=True, slots=True)
+class TimerAsk:
+    """Answer at `due`. The deadline is absolute, set once, and not compared on replay."""
+
+    kind: ClassVar[Literal["timer"]] = "timer"
+    id: str
+    name: str
+    due: datetime
+    site: str
+
+
+@dataclass(frozen=True, slots=True)
+class EventAsk:
+    """Answer with the first message of type `name` that fits, or fail at `deadline`.
+
+    `match` is a JSON object of dotted paths and the values they must have; `model` names the
+    type that the data must validate as (`module:qualified name`); both are None when not given.
+    """
+
+    kind: ClassVar[Literal["event"]] = "event"
+    id: str
+    name: str
+    deadline: datetime | None
+    timeout_seconds: float | None
+    match: str | None
+    model: str | None
+    on_invalid: Literal["reject", "raise"]
+    site: str
+
+
+@dataclass(frozen=True, slots=True)
+class SendAsk:
+    """Send the CloudEvent in `arguments` once."""
+
+    kind: ClassVar[Literal["send"]] = "send"
+    id: str
+    name: str
+    arguments: str
+    site: str
+
+
+Ask = ActivityAsk | TimerAsk | EventAsk | SendAsk
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """It worked; `value` is the JSON text of what came out."""
+
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """It failed; `error` is the JSON text of the exception (`codec.encode_error`)."""
+
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cancellation:
+    """It was cancelled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expiry:
+    """Its deadline came first."""
+
+
+Answer = Result | Failure | Expiry
+Outcome = Result | Failure | Cancellation
+
+
+def digest(arguments: str) -> str:
+    """Sixteen hexadecimal digits that stand for `arguments` where the text is left out."""
+    return blake2b(arguments.encode(), digest_size=8).hexdigest()

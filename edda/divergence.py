@@ -1,0 +1,176 @@
+"""What to say when code and history part ways: the two sequences, aligned (law H3).
+
+Pure text. The machine decides *that* they differ; here it is only put into words. The alignment
+is a longest common subsequence, so that one inserted step reads as one insertion and the steps
+after it still stand beside their old selves.
+"""
+
+import json
+from collections.abc import Sequence
+from typing import assert_never
+
+from edda.commands import ActivityAsk, SendAsk
+from edda.history import Asked, Finished, Output, Withdrawn
+
+__all__ = ["explain"]
+
+# Lines of agreement shown before the first difference.
+CONTEXT = 3
+# Lines of difference shown.
+SHOWN = 12
+
+
+def explain(
+    workflow: str, recorded: Sequence[Output], asked: Sequence[Output], *, agreed: int
+) -> str:
+    """The message of a `NonDeterminismError`.
+
+    `recorded` are the outputs of the history, `asked` those of today's code as far as it got;
+    the first `agreed` of both are the same.
+    """
+    lines = [
+        f"The code of workflow {workflow!r} does not do what its history recorded.",
+        "",
+        *_table(recorded, asked, agreed),
+        "",
+        *_details(recorded, asked, agreed),
+        "Nothing was committed. If the change is meant, keep the old path for instances that "
+        "are under way:",
+        f'    if ctx.patched("{_patch_name(recorded, asked, agreed)}"): ...  # new code',
+        "    else: ...  # what the history recorded",
+    ]
+    return "\n".join(lines)
+
+
+def label(output: Output) -> str:
+    """An output as one short phrase: `charge_card:1 (activity)`."""
+    match output:
+        case Asked():
+            return f"{output.id} ({output.ask.kind})"
+        case Withdrawn():
+            return f"{output.id} given up"
+        case Finished():
+            return output.kind.replace("_", " ")
+        case _:  # pragma: no cover
+            assert_never(output)
+
+
+def _site(output: Output) -> str:
+    return output.site if isinstance(output, Asked) else ""
+
+
+def _key(output: Output) -> tuple[str, str]:
+    # An id is numbered by order, so an insertion would shift it: align by kind and name.
+    name = output.name if isinstance(output, Asked) else output.id
+    return output.kind, name
+
+
+def _table(recorded: Sequence[Output], asked: Sequence[Output], agreed: int) -> list[str]:
+    rows = [("=", recorded[index], asked[index]) for index in range(max(0, agreed - CONTEXT), agreed)]
+    old, new = recorded[agreed : agreed + SHOWN], asked[agreed : agreed + SHOWN]
+    rows += _align(old, new)
+    cells = [
+        (mark, _cell(left) if left else "", _cell(right) if right else "")
+        for mark, left, right in rows
+    ]
+    width = max((len(left) for _, left, _ in cells), default=0)
+    width = max(width, len("history recorded"))
+    skipped = max(0, agreed - CONTEXT)
+    head = [f"    {'history recorded':<{width}}   the code asks now"]
+    if skipped:
+        head.append(f"    ... {skipped} equal")
+    return head + [f"  {mark} {left:<{width}}   {right}".rstrip() for mark, left, right in cells]
+
+
+def _cell(output: Output) -> str:
+    site = _site(output)
+    return f"{label(output)}  {site}" if site else label(output)
+
+
+def _align(
+    old: Sequence[Output], new: Sequence[Output]
+) -> list[tuple[str, Output | None, Output | None]]:
+    table = [[0] * (len(new) + 1) for _ in range(len(old) + 1)]
+    for i in reversed(range(len(old))):
+        for j in reversed(range(len(new))):
+            table[i][j] = (
+                table[i + 1][j + 1] + 1
+                if _key(old[i]) == _key(new[j])
+                else max(table[i + 1][j], table[i][j + 1])
+            )
+    rows: list[tuple[str, Output | None, Output | None]] = []
+    i = j = 0
+    while i < len(old) and j < len(new):
+        if _key(old[i]) == _key(new[j]):
+            rows.append(("=" if _payload(old[i]) == _payload(new[j]) else "!", old[i], new[j]))
+            i, j = i + 1, j + 1
+        elif table[i + 1][j] > table[i][j + 1]:
+            rows.append(("-", old[i], None))
+            i += 1
+        else:
+            rows.append(("+", None, new[j]))
+            j += 1
+    rows += [("-", output, None) for output in old[i:]]
+    rows += [("+", None, output) for output in new[j:]]
+    return rows
+
+
+def _payload(output: Output) -> str:
+    match output:
+        case Asked(ask=ActivityAsk(arguments=arguments) | SendAsk(arguments=arguments)):
+            return arguments
+        case Finished():
+            return repr(output.outcome)
+        case _:
+            return ""
+
+
+def _details(recorded: Sequence[Output], asked: Sequence[Output], agreed: int) -> list[str]:
+    old = recorded[agreed] if agreed < len(recorded) else None
+    new = asked[agreed] if agreed < len(asked) else None
+    if old is not None and new is not None and _key(old) == _key(new):
+        return [f"{label(old)} has other arguments:", *_differences(_payload(old), _payload(new))]
+    if old is None and new is not None:
+        return [f"The history has no {label(new)} here; the code asks for it at {_at(new)}."]
+    if new is None and old is not None:
+        return [f"The history has {label(old)}, asked at {_at(old)}; the code does not ask for it."]
+    if old is not None and new is not None:
+        return [
+            f"The history goes on with {label(old)}, asked at {_at(old)}; "
+            f"the code goes on with {label(new)}, at {_at(new)}."
+        ]
+    return []
+
+
+def _at(output: Output) -> str:
+    return _site(output) or "its end"
+
+
+def _differences(old: str, new: str) -> list[str]:
+    try:
+        before, after = json.loads(old), json.loads(new)
+    except ValueError:
+        before, after = old, new
+    if not (isinstance(before, dict) and isinstance(after, dict)):
+        return [f"    recorded  {_brief(before)}", f"    now       {_brief(after)}"]
+    lines = []
+    for name in [*before, *(key for key in after if key not in before)]:
+        if name not in after:
+            lines.append(f"    {name}: {_brief(before[name])} recorded, not given now")
+        elif name not in before:
+            lines.append(f"    {name}: {_brief(after[name])} now, not given when recorded")
+        elif before[name] != after[name]:
+            lines.append(f"    {name}: {_brief(before[name])} recorded, {_brief(after[name])} now")
+    return lines
+
+
+def _brief(value: object, limit: int = 200) -> str:
+    text = value if isinstance(value, str) and len(value) > limit else json.dumps(value)
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def _patch_name(recorded: Sequence[Output], asked: Sequence[Output], agreed: int) -> str:
+    for outputs in (asked, recorded):
+        if agreed < len(outputs) and isinstance(outputs[agreed], Asked):
+            return f"change-{outputs[agreed].name}".replace(".", "-").replace("_", "-")
+    return "change-ending"

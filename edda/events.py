@@ -1,0 +1,319 @@
+"""CloudEvents in and out: the envelope the engine carries, and what a wait hands to the author.
+
+An envelope is one CloudEvent 1.0 in the JSON event format, as text, with the attributes that
+stores and waits look at taken out. Matching and validation read it; nothing here stores it.
+"""
+
+import asyncio
+import base64
+import json
+import re
+import secrets
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any, Generic, Literal, TypeVar
+
+from cloudevents.core.v1.event import CloudEvent
+from pydantic import ValidationError
+from pydantic_core import to_jsonable_python
+
+from edda.codec import Value, problems
+from edda.commands import SendAsk
+from edda.current import current_host
+from edda.errors import ArgumentError, InvalidEventError, sentence
+from edda.loop import WorkflowLoop, user_site
+from edda.machine import Machine
+
+__all__ = [
+    "Envelope",
+    "ReceivedEvent",
+    "as_cloudevent",
+    "as_envelope",
+    "lookup",
+    "match_values",
+    "received",
+    "send_event",
+]
+
+M = TypeVar("M")
+
+# The extension that addresses an event to one instance (law M3).
+TARGET = "eddainstanceid"
+
+_CORE = ("specversion", "id", "source", "type", "time", "subject", "datacontenttype", "dataschema")
+_NAME = re.compile(r"[a-z0-9]+")
+
+
+@dataclass(frozen=True)
+class ReceivedEvent(Generic[M]):
+    """An event that answered a wait; `data` is the model's instance when the wait names one.
+
+    Without a model, `data` is decoded JSON, `str` for `text/*` and XML, `bytes` for the rest.
+    `time` is the sender's, an aware datetime or None.
+    """
+
+    type: str
+    source: str
+    id: str
+    data: M
+    time: datetime | None = None
+    subject: str | None = None
+    datacontenttype: str | None = None
+    dataschema: str | None = None
+    extensions: Mapping[str, str | int | bool] | None = None
+
+
+@dataclass(frozen=True)
+class Envelope:
+    """One CloudEvent as the engine carries it. `text` is its JSON event format."""
+
+    type: str
+    source: str
+    id: str
+    text: str
+    instance_id: str | None = None
+
+    @cached_property
+    def document(self) -> dict[str, Any]:
+        """The parsed JSON event."""
+        parsed: dict[str, Any] = json.loads(self.text)
+        return parsed
+
+
+def as_envelope(attributes: Mapping[str, Any], data: Any) -> Envelope:
+    """The envelope of CloudEvent attributes and data. Raises `ArgumentError` naming each fault.
+
+    `data` may be JSON values, `bytes`, or anything pydantic can serialise; None is no data.
+    """
+    faults = [
+        f"{name} must be a non-empty string, got {sentence(attributes.get(name))}"
+        for name in ("type", "source", "id")
+        if not isinstance(attributes.get(name), str) or not attributes[name]
+    ]
+    if attributes.get("specversion", "1.0") != "1.0":
+        faults.append(f'specversion must be "1.0", got {sentence(attributes["specversion"])}')
+    document: dict[str, Any] = {"specversion": "1.0"}
+    for name, value in attributes.items():
+        if value is None or name == "specversion":
+            continue
+        fault = _fault(name, value)
+        if fault:
+            faults.append(fault)
+        document[name] = _stamp(value) if isinstance(value, datetime) else value
+    if faults:
+        raise ArgumentError("CloudEvent", list(dict.fromkeys(faults)))
+    if isinstance(data, bytes | bytearray):
+        document["data_base64"] = base64.b64encode(data).decode()
+    elif data is not None:
+        try:
+            document["data"] = to_jsonable_python(data, by_alias=True)
+        except Exception as error:
+            raise ArgumentError("CloudEvent", [f"data cannot be sent as JSON: {error}"]) from error
+    text = json.dumps(document, separators=(",", ":"), ensure_ascii=False)
+    return Envelope(
+        document["type"], document["source"], document["id"], text, document.get(TARGET)
+    )
+
+
+def as_cloudevent(envelope: Envelope) -> CloudEvent:
+    """The CloudEvents SDK's object for an envelope."""
+    document = envelope.document
+    attributes = {k: v for k, v in document.items() if k not in ("data", "data_base64")}
+    if "time" in attributes:
+        attributes["time"] = datetime.fromisoformat(attributes["time"])
+    return CloudEvent(attributes, _data(document))
+
+
+def received(text: str, model: Value | None = None) -> ReceivedEvent[Any]:
+    """The event of an envelope's text. Raises `InvalidEventError` when `model` refuses its data."""
+    document = json.loads(text)
+    data = _data(document)
+    if model is not None:
+        data = _validated(document, data, model)
+    time = document.get("time")
+    return ReceivedEvent(
+        type=document["type"],
+        source=document["source"],
+        id=document["id"],
+        data=data,
+        time=None if time is None else datetime.fromisoformat(time),
+        subject=document.get("subject"),
+        datacontenttype=document.get("datacontenttype"),
+        dataschema=document.get("dataschema"),
+        extensions={
+            key: value
+            for key, value in document.items()
+            if key not in _CORE and key not in ("data", "data_base64")
+        },
+    )
+
+
+def send_event(
+    event_type: str,
+    source: str,
+    data: Any = None,
+    *,
+    subject: str | None = None,
+    id: str | None = None,
+    extensions: Mapping[str, str | int | bool] | None = None,
+    broker_url: str | None = None,
+) -> "_Sending":
+    """Send a CloudEvent and return it; awaitable.
+
+    With `broker_url` (or `EDDA_BROKER_URL`, or the app's) it is posted there; without, it goes
+    to the current app. In a workflow it is a recorded step and is sent once. Raises
+    `ArgumentError`, `NoAppError`, `InvalidEventError` when every matching wait refuses the data,
+    and `BrokerError` when a broker refuses it.
+    """
+    attributes: dict[str, Any] = {"type": event_type, "source": source, "id": id}
+    attributes |= {"subject": subject, **(extensions or {})}
+    return _Sending(attributes, data, broker_url, user_site(sys._getframe(1)))
+
+
+class _Sending:
+    """What `send_event` returns: awaiting it sends."""
+
+    def __init__(
+        self, attributes: dict[str, Any], data: Any, broker_url: str | None, site: str
+    ) -> None:
+        self._attributes = attributes
+        self._data = data
+        self._broker_url = broker_url
+        self._site = site
+
+    def __await__(self) -> Any:
+        return self._send().__await__()
+
+    async def _send(self) -> CloudEvent:
+        loop = asyncio.get_running_loop()
+        if isinstance(loop, WorkflowLoop):
+            assert isinstance(loop.timers, Machine)
+            return await self._record(loop.timers)
+        if self._attributes["id"] is None:
+            self._attributes["id"] = secrets.token_hex(16)
+        envelope = as_envelope(self._attributes, self._data)
+        host = current_host(
+            "send_event()",
+            "Open one with `async with EddaApp(...)`, or give broker_url= (or EDDA_BROKER_URL).",
+        )
+        await host.send(envelope, self._broker_url)
+        return as_cloudevent(envelope)
+
+    async def _record(self, machine: Machine) -> CloudEvent:
+        name = str(self._attributes["type"])
+        id = machine.next_id(f"send_event_{name}")
+        # The event's id follows from the step, so that a repeated attempt is the same event.
+        given = self._attributes["id"] or f"{id}@{{instance}}"
+        envelope = as_envelope({**self._attributes, "id": given}, self._data)
+        arguments = json.dumps(
+            {"broker_url": self._broker_url, "event": envelope.document}, ensure_ascii=False
+        )
+        ask = SendAsk(id, name, arguments, self._site)
+        text = await machine.ask(ask, lambda text: text)
+        document = json.loads(text)
+        return as_cloudevent(
+            Envelope(document["type"], document["source"], document["id"], text)
+        )
+
+
+# ---- Matching --------------------------------------------------------------------------------
+
+MISSING = object()
+
+
+def lookup(document: Mapping[str, Any], path: str) -> Any:
+    """The value at a dotted path (`"data.lines.0.sku"`, `"subject"`), or `MISSING`."""
+    found: Any = document
+    for part in path.split("."):
+        if isinstance(found, Mapping) and part in found:
+            found = found[part]
+        elif isinstance(found, list) and part.isdigit() and int(part) < len(found):
+            found = found[int(part)]
+        else:
+            return MISSING
+    return found
+
+
+def match_values(document: Mapping[str, Any], paths: list[str]) -> str | None:
+    """The values at `paths` as canonical JSON text, or None when one is missing.
+
+    Equal texts mean equal JSON values: 5 is not "5", 1 is not true, 5 is 5.0.
+    """
+    values = [lookup(document, path) for path in paths]
+    return None if MISSING in values else canonical(values)
+
+
+def canonical(value: Any) -> str:
+    """JSON text that is the same for equal values."""
+    return json.dumps(_plain(value), separators=(",", ":"), sort_keys=True, ensure_ascii=False)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list) else value
+
+
+# ---- Helpers ---------------------------------------------------------------------------------
+
+
+def _stamp(time: datetime) -> str:
+    return time.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def _fault(name: str, value: Any) -> str | None:
+    if not _NAME.fullmatch(name) or name == "data":
+        return f"attribute names are lower-case letters and digits, got {name!r}"
+    if name == "time":
+        return _time_fault(value)
+    if name in _CORE:
+        return None if isinstance(value, str) else f"{name} must be a string, got {sentence(value)}"
+    if isinstance(value, bool | str) or (isinstance(value, int) and -(2**31) <= value < 2**31):
+        return None
+    return f"extension {name} must be a string, a 32-bit integer or a bool, got {sentence(value)}"
+
+
+def _time_fault(value: Any) -> str | None:
+    try:
+        time = value if isinstance(value, datetime) else datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        return f"time must be an RFC 3339 timestamp, got {sentence(value)}"
+    return None if time.tzinfo is not None else f"time must have an offset, got {sentence(value)}"
+
+
+def _is_json(content_type: str | None) -> bool:
+    if content_type is None:
+        return True
+    media = content_type.partition(";")[0].strip().lower()
+    return media.endswith(("/json", "+json"))
+
+
+def _data(document: Mapping[str, Any]) -> Any:
+    if "data_base64" not in document:
+        return document.get("data")
+    raw = base64.b64decode(document["data_base64"])
+    content_type = document.get("datacontenttype")
+    if content_type is not None and _is_json(content_type):
+        return json.loads(raw)
+    return raw
+
+
+def _validated(document: Mapping[str, Any], data: Any, model: Value) -> Any:
+    try:
+        if isinstance(data, bytes):
+            return model.validate(data)
+        return model.adapter.validate_json(json.dumps(data))
+    except ValidationError as error:
+        raise InvalidEventError(
+            document["type"],
+            document["id"],
+            getattr(model.hint, "__name__", str(model.hint)),
+            [f"data.{problem}" for problem in problems(error)],
+        ) from None
+
+

@@ -1,0 +1,441 @@
+"""What happened to one instance: an append-only list of events, and its JSON form.
+
+A history is a transcript. *Inputs* (`Started`, `Answered`, `CancelRequested`) are what the
+machine was fed; *outputs* (`Asked`, `Withdrawn`, `Finished`) are what the code did about them,
+in order, up to the next input; *notes* (`Attempted`, `Refused`) are facts about an open ask that
+the code never sees. Feeding the inputs of any prefix again yields the same outputs (law H2).
+
+Two JSON forms: rows for stores, where payloads stay text and are not parsed, and documents
+(`edda-history/1`) for people and files. Nothing here knows where rows are kept.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from typing import Any, ClassVar, Literal, assert_never
+
+from edda.commands import (
+    ActivityAsk,
+    Answer,
+    Ask,
+    Cancellation,
+    EventAsk,
+    Expiry,
+    Failure,
+    Outcome,
+    Result,
+    SendAsk,
+    TimerAsk,
+    digest,
+)
+from edda.errors import HistoryFormatError
+
+__all__ = [
+    "FORMAT",
+    "Answered",
+    "Asked",
+    "Attempted",
+    "CancelRequested",
+    "Event",
+    "Finished",
+    "Input",
+    "Note",
+    "Output",
+    "Refused",
+    "Row",
+    "Started",
+    "Withdrawn",
+    "as_document",
+    "as_row",
+    "from_document",
+    "from_row",
+]
+
+FORMAT = "edda-history/1"
+
+AskKind = Literal["activity", "timer", "event", "send"]
+
+# What an ask of each kind is called in `event.kind`, by what became of it.
+ASKED: dict[AskKind, str] = {
+    "activity": "activity_scheduled",
+    "timer": "timer_set",
+    "event": "event_awaited",
+    "send": "send_requested",
+}
+ANSWERED: dict[tuple[AskKind, type[Answer]], str] = {
+    ("activity", Result): "activity_completed",
+    ("activity", Failure): "activity_failed",
+    ("timer", Result): "timer_fired",
+    ("event", Result): "event_received",
+    ("event", Failure): "event_failed",
+    ("event", Expiry): "event_timed_out",
+    ("send", Result): "event_sent",
+    ("send", Failure): "send_failed",
+}
+FINISHED = {
+    Result: "workflow_completed",
+    Failure: "workflow_failed",
+    Cancellation: "workflow_cancelled",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The instance was accepted. `seed` feeds `ctx.random`; `arguments` is a JSON object."""
+
+    seq: int
+    at: datetime
+    name: str
+    arguments: str
+    seed: int
+    kind: ClassVar[str] = "workflow_started"
+    id: ClassVar[str] = "workflow"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The code asked for something."""
+
+    seq: int
+    at: datetime
+    ask: Ask
+
+    @property
+    def kind(self) -> str:
+        return ASKED[self.ask.kind]
+
+    @property
+    def id(self) -> str:
+        return self.ask.id
+
+    @property
+    def name(self) -> str:
+        return self.ask.name
+
+    @property
+    def site(self) -> str:
+        return self.ask.site
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """An ask came out. `message` is the log position of the message taken, if one was."""
+
+    seq: int
+    at: datetime
+    id: str
+    name: str
+    of: AskKind
+    outcome: Answer
+    message: int | None = None
+    attempts: int = 1
+
+    @property
+    def kind(self) -> str:
+        return ANSWERED[self.of, type(self.outcome)]
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawn:
+    """The code gave up an ask (a cancelled task, the loser of a race)."""
+
+    seq: int
+    at: datetime
+    id: str
+    name: str
+    of: AskKind
+
+    @property
+    def kind(self) -> str:
+        return f"{self.of}_withdrawn"
+
+
+@dataclass(frozen=True, slots=True)
+class Attempted:
+    """An attempt of an activity failed, and another follows at `retry_at`."""
+
+    seq: int
+    at: datetime
+    id: str
+    name: str
+    attempt: int
+    error: str
+    began_at: datetime
+    retry_at: datetime
+    kind: ClassVar[str] = "attempt_failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A message fitted a wait but its data did not fit the wait's model; the wait goes on."""
+
+    seq: int
+    at: datetime
+    id: str
+    name: str
+    message: int
+    error: str
+    kind: ClassVar[str] = "event_refused"
+
+
+@dataclass(frozen=True, slots=True)
+class CancelRequested:
+    """Somebody asked for the instance to be cancelled."""
+
+    seq: int
+    at: datetime
+    kind: ClassVar[str] = "cancel_requested"
+    id: ClassVar[str] = "workflow"
+    name: ClassVar[str] = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The code ended. Nothing follows."""
+
+    seq: int
+    at: datetime
+    outcome: Outcome
+    id: ClassVar[str] = "workflow"
+    name: ClassVar[str] = ""
+
+    @property
+    def kind(self) -> str:
+        return FINISHED[type(self.outcome)]
+
+
+Input = Started | Answered | CancelRequested
+Output = Asked | Withdrawn | Finished
+Note = Attempted | Refused
+Event = Input | Output | Note
+
+# One row of a store: sequence number, JSON object without the payload, payload as JSON text.
+Row = tuple[int, str, str | None]
+
+
+# ---- To JSON ---------------------------------------------------------------------------------
+
+
+def as_row(event: Event) -> Row:
+    """The event as a store keeps it."""
+    fields, payload = _fields(event)
+    return event.seq, json.dumps(fields, separators=(",", ":"), ensure_ascii=False), payload
+
+
+def as_document(instance_id: str, events: Iterable[Event]) -> dict[str, Any]:
+    """The history as a JSON-able document: what `edda history export` writes."""
+    entries = []
+    for event in events:
+        fields, payload = _fields(event)
+        if payload is not None:
+            fields["payload"] = json.loads(payload)
+            if isinstance(event, Asked):
+                fields["digest"] = digest(payload)
+        entries.append({"seq": event.seq, **fields})
+    return {"format": FORMAT, "instance": instance_id, "events": entries}
+
+
+def _fields(event: Event) -> tuple[dict[str, Any], str | None]:
+    head: dict[str, Any] = {"kind": event.kind, "at": event.at.isoformat()}
+    match event:
+        case Started():
+            return head | {"name": event.name, "seed": event.seed}, event.arguments
+        case Asked():
+            return _ask_fields(head, event.ask)
+        case Answered():
+            head |= {"id": event.id, "name": event.name}
+            if event.message is not None:
+                head["message"] = event.message
+            if event.attempts != 1:
+                head["attempts"] = event.attempts
+            return head, _payload(event.outcome)
+        case Withdrawn():
+            return head | {"id": event.id, "name": event.name}, None
+        case Attempted():
+            return head | {
+                "id": event.id,
+                "name": event.name,
+                "attempt": event.attempt,
+                "began_at": event.began_at.isoformat(),
+                "retry_at": event.retry_at.isoformat(),
+            }, event.error
+        case Refused():
+            return head | {
+                "id": event.id,
+                "name": event.name,
+                "message": event.message,
+            }, event.error
+        case CancelRequested():
+            return head, None
+        case Finished():
+            return head, _payload(event.outcome)
+        case _:  # pragma: no cover
+            assert_never(event)
+
+
+def _ask_fields(head: dict[str, Any], ask: Ask) -> tuple[dict[str, Any], str | None]:
+    head["id"] = ask.id
+    head["name"] = ask.name
+    head["site"] = ask.site
+    match ask:
+        case ActivityAsk() | SendAsk():
+            return head, ask.arguments
+        case TimerAsk():
+            head["due"] = ask.due.isoformat()
+            return head, None
+        case EventAsk():
+            if ask.deadline is not None:
+                head["deadline"] = ask.deadline.isoformat()
+                head["timeout_seconds"] = ask.timeout_seconds
+            if ask.model is not None:
+                head["model"] = ask.model
+            if ask.on_invalid != "reject":
+                head["on_invalid"] = ask.on_invalid
+            return head, ask.match
+        case _:  # pragma: no cover
+            assert_never(ask)
+
+
+def _payload(outcome: Answer | Outcome) -> str | None:
+    match outcome:
+        case Result(value):
+            return value
+        case Failure(error):
+            return error
+        case Cancellation() | Expiry():
+            return None
+        case _:  # pragma: no cover
+            assert_never(outcome)
+
+
+# ---- From JSON -------------------------------------------------------------------------------
+
+
+def from_row(row: Row | Sequence[Any]) -> Event:
+    """The event of a stored row. Raises `HistoryFormatError` when it cannot be read."""
+    seq, head, payload = row
+    try:
+        return _event(seq, json.loads(head), payload)
+    except (KeyError, TypeError, ValueError) as error:
+        raise HistoryFormatError(_unreadable(f"Event {seq} of a stored history", error)) from error
+
+
+def from_document(document: object) -> list[Event]:
+    """The events of an exported document. Raises `HistoryFormatError` when it cannot be read."""
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        found = document.get("format") if isinstance(document, dict) else type(document).__name__
+        raise HistoryFormatError(
+            f"This is not a history that this version reads: expected a JSON object with "
+            f'"format": "{FORMAT}", found {found!r}. `edda history export` writes one.'
+        )
+    entries = document.get("events")
+    if not isinstance(entries, list) or not entries:
+        raise HistoryFormatError('This history has no "events": expected a list of them.')
+    events: list[Event] = []
+    for index, entry in enumerate(entries):
+        try:
+            payload = (
+                json.dumps(entry["payload"], separators=(",", ":"), ensure_ascii=False)
+                if "payload" in entry
+                else None
+            )
+            events.append(_event(index, entry, payload))
+        except (KeyError, TypeError, ValueError) as error:
+            raise HistoryFormatError(_unreadable(f"Event {index}", error)) from error
+    if not isinstance(events[0], Started):
+        raise HistoryFormatError("A history begins with workflow_started, and this one does not.")
+    return events
+
+
+def _unreadable(what: str, error: Exception) -> str:
+    reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+    return f"{what} cannot be read: {reason}. It was not written by this version, or was edited."
+
+
+@lru_cache(maxsize=4096)
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+def _event(seq: int, head: dict[str, Any], payload: str | None) -> Event:
+    kind = head["kind"]
+    at = _time(head["at"])
+    if (asked := _ASKED.get(kind)) is not None:
+        return Asked(seq, at, _ask(asked, head, payload))
+    if (answered := _ANSWERED.get(kind)) is not None:
+        of, outcome = answered
+        return Answered(
+            seq,
+            at,
+            head["id"],
+            head["name"],
+            of,
+            Expiry() if outcome is Expiry else outcome(_text(payload)),
+            head.get("message"),
+            head.get("attempts", 1),
+        )
+    match kind:
+        case "workflow_started":
+            return Started(seq, at, head["name"], _text(payload), head["seed"])
+        case "attempt_failed":
+            return Attempted(
+                seq,
+                at,
+                head["id"],
+                head["name"],
+                head["attempt"],
+                _text(payload),
+                _time(head["began_at"]),
+                _time(head["retry_at"]),
+            )
+        case "event_refused":
+            return Refused(seq, at, head["id"], head["name"], head["message"], _text(payload))
+        case "cancel_requested":
+            return CancelRequested(seq, at)
+        case "workflow_completed":
+            return Finished(seq, at, Result(_text(payload)))
+        case "workflow_failed":
+            return Finished(seq, at, Failure(_text(payload)))
+        case "workflow_cancelled":
+            return Finished(seq, at, Cancellation())
+    if (withdrawn := _WITHDRAWN.get(kind)) is not None:
+        return Withdrawn(seq, at, head["id"], head["name"], withdrawn)
+    raise ValueError(f"{kind!r} is no kind of event")
+
+
+def _ask(kind: AskKind, head: dict[str, Any], payload: str | None) -> Ask:
+    match kind:
+        case "activity":
+            return ActivityAsk(head["id"], head["name"], _text(payload), head["site"])
+        case "send":
+            return SendAsk(head["id"], head["name"], _text(payload), head["site"])
+        case "timer":
+            return TimerAsk(head["id"], head["name"], _time(head["due"]), head["site"])
+        case "event":
+            deadline = head.get("deadline")
+            return EventAsk(
+                head["id"],
+                head["name"],
+                None if deadline is None else _time(deadline),
+                head.get("timeout_seconds"),
+                payload,
+                head.get("model"),
+                head.get("on_invalid", "reject"),
+                head["site"],
+            )
+        case _:  # pragma: no cover
+            assert_never(kind)
+
+
+def _text(payload: str | None) -> str:
+    if payload is None:
+        raise ValueError("its payload is missing")
+    return payload
+
+
+_KINDS: tuple[AskKind, ...] = ("activity", "timer", "event", "send")
+_ASKED: dict[str, AskKind] = {ASKED[kind]: kind for kind in _KINDS}
+_ANSWERED = {text: key for key, text in ANSWERED.items()}
+_WITHDRAWN: dict[str, AskKind] = {f"{kind}_withdrawn": kind for kind in _KINDS}

@@ -1,0 +1,359 @@
+"""A deterministic asyncio event loop: first come, first served, and nothing from outside.
+
+Workflow code runs on this loop, so `gather`, `TaskGroup`, `timeout`, `Queue`, `create_task` and
+the rest of asyncio behave as documented. The loop is driven synchronously: `run()` runs what is
+ready, in order, and returns; waiting is simply not being resumed. Its clock is whatever its
+owner says, and `call_later` / `call_at` become the owner's timers.
+
+Deliberately absent: sockets, threads, subprocesses, signals, and everything else whose outcome
+a replay cannot reproduce. Each raises `NotReplayableError` with the call and the cure.
+"""
+
+import asyncio
+import logging
+import os
+import sys
+from collections import deque
+from collections.abc import Callable, Coroutine, Generator
+from contextvars import Context, copy_context
+from types import FrameType
+from typing import Any, NoReturn, Protocol, TypeVar
+
+from edda.errors import NotReplayableError, RunawayWorkflowError
+
+__all__ = ["Timers", "WorkflowLoop", "call_site", "user_site"]
+
+T = TypeVar("T")
+
+# Callbacks in one run before the workflow is taken to spin.
+MAX_CALLBACKS = 100_000
+
+logger = logging.getLogger("edda.workflow")
+
+
+class Handle:
+    """A callback that waits for its turn, and can be cancelled until then."""
+
+    __slots__ = ("args", "callback", "context", "is_cancelled", "loop", "when_seconds", "withdraw")
+
+    def __init__(
+        self,
+        callback: Callable[..., object],
+        args: tuple[Any, ...],
+        context: Context,
+        loop: "WorkflowLoop",
+        when_seconds: float | None = None,
+    ) -> None:
+        self.callback = callback
+        self.args = args
+        self.context = context
+        self.loop = loop
+        self.when_seconds = when_seconds
+        self.is_cancelled = False
+        self.withdraw: Callable[[], None] | None = None
+
+    def __repr__(self) -> str:
+        state = " cancelled" if self.is_cancelled else ""
+        return f"<Handle{state} {getattr(self.callback, '__qualname__', self.callback)!s}>"
+
+    def cancel(self) -> None:
+        """Take the callback back."""
+        if not self.is_cancelled:
+            self.is_cancelled = True
+            if self.withdraw is not None:
+                self.withdraw()
+
+    def cancelled(self) -> bool:
+        """Whether `cancel` was called."""
+        return self.is_cancelled
+
+    def when(self) -> float:
+        """When the callback is due, in the loop's seconds."""
+        return 0.0 if self.when_seconds is None else self.when_seconds
+
+
+class Timers(Protocol):
+    """The owner of the loop's time."""
+
+    def time(self) -> float:
+        """Seconds since the instance started."""
+
+    def set_timer(self, handle: Handle, when_seconds: float, site: str) -> None:
+        """Have `handle` put on the loop (`WorkflowLoop.fire`) when the time has come.
+
+        Sets `handle.withdraw`, which is called if the handle is cancelled before that.
+        """
+
+
+class WorkflowLoop(asyncio.AbstractEventLoop):
+    """The loop one workflow instance runs on. `timers` owns its clock."""
+
+    def __init__(self, timers: Timers, name: str) -> None:
+        self.timers = timers
+        self.name = name
+        self.tasks: list[asyncio.Task[Any]] = []
+        self._ready: deque[Handle] = deque()
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return f"<WorkflowLoop of {self.name}, {len(self._ready)} ready>"
+
+    # All control flow of a workflow is in this one function.
+    def run(self) -> None:
+        """Run what is ready, and what becomes ready by it, until nothing is."""
+        ready = self._ready
+        outer = asyncio._get_running_loop()
+        hooks = sys.get_asyncgen_hooks()
+        asyncio._set_running_loop(self)
+        sys.set_asyncgen_hooks(firstiter=None, finalizer=self._finalize)
+        try:
+            for _ in range(MAX_CALLBACKS):
+                if not ready:
+                    return
+                handle = ready.popleft()
+                if not handle.is_cancelled:
+                    try:
+                        handle.context.run(handle.callback, *handle.args)
+                    except SystemExit:
+                        continue  # the task has it: it fails the workflow, not the worker
+            raise RunawayWorkflowError(self.name, MAX_CALLBACKS)
+        finally:
+            sys.set_asyncgen_hooks(*hooks)
+            asyncio._set_running_loop(outer)
+
+    def fire(self, handle: Handle) -> None:
+        """Put a timer's handle on the loop: its time has come."""
+        handle.withdraw = None
+        if not handle.is_cancelled:
+            self._ready.append(handle)
+
+    def shut(self) -> None:
+        """Close every coroutine that is still suspended. No `except Exception` runs (law T4)."""
+        self._ready.clear()
+        self._closed = True
+        outer = asyncio._get_running_loop()
+        asyncio._set_running_loop(self)
+        try:
+            for task in reversed(self.tasks):
+                if not task.done():
+                    task._log_destroy_pending = False  # type: ignore[attr-defined]
+                    _close(task.get_coro())
+                elif not task.cancelled():
+                    task.exception()  # marks it as retrieved: nobody is left to tell
+        finally:
+            asyncio._set_running_loop(outer)
+            self.tasks.clear()
+            self._ready.clear()
+
+    def _finalize(self, generator: Any) -> None:
+        # Called by the garbage collector, at an instant no replay can reproduce: so nothing that
+        # the generator's `finally` asks for may count. It is ended here, without the loop.
+        was_closed, self._closed = self._closed, True
+        closing = generator.aclose()
+        try:
+            for _ in range(100):
+                closing.send(None)
+        except BaseException:  # also StopIteration: it has ended; what it raised is dropped
+            return
+        finally:
+            self._closed = was_closed
+
+    # ---- What asyncio asks of a loop ---------------------------------------------------------
+
+    def time(self) -> float:
+        return self.timers.time()
+
+    def call_soon(  # type: ignore[override]
+        self, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> Handle:
+        handle = Handle(callback, args, copy_context() if context is None else context, self)
+        self._ready.append(handle)
+        return handle
+
+    def call_later(  # type: ignore[override]
+        self,
+        delay: float,
+        callback: Callable[..., object],
+        *args: Any,
+        context: Context | None = None,
+    ) -> Handle:
+        return self._call_at(self.time() + delay, callback, args, context, sys._getframe(1))
+
+    def call_at(  # type: ignore[override]
+        self,
+        when: float,
+        callback: Callable[..., object],
+        *args: Any,
+        context: Context | None = None,
+    ) -> Handle:
+        return self._call_at(when, callback, args, context, sys._getframe(1))
+
+    def _call_at(
+        self,
+        when: float,
+        callback: Callable[..., object],
+        args: tuple[Any, ...],
+        context: Context | None,
+        frame: FrameType,
+    ) -> Handle:
+        context = copy_context() if context is None else context
+        handle = Handle(callback, args, context, self, when)
+        self.timers.set_timer(handle, when, user_site(frame))
+        return handle
+
+    def create_future(self) -> "asyncio.Future[Any]":
+        _refuse_unordered(sys._getframe(1))
+        return asyncio.Future(loop=self)
+
+    def create_task(
+        self,
+        coro: "Coroutine[Any, Any, T] | Generator[Any, None, T]",
+        *,
+        name: object = None,
+        context: Context | None = None,
+    ) -> "asyncio.Task[T]":
+        _refuse_unordered(sys._getframe(1))
+        # Named by order: asyncio's own counter runs on through the whole process.
+        label = f"{self.name}-{len(self.tasks) + 1}" if name is None else str(name)
+        task = asyncio.Task(coro, loop=self, name=label, context=context)
+        self.tasks.append(task)
+        return task
+
+    def get_debug(self) -> bool:
+        return False
+
+    def set_debug(self, enabled: bool) -> None:
+        if enabled:
+            _refuse("loop.set_debug", "Debug asyncio code in an activity or a plain test.")
+
+    def is_running(self) -> bool:
+        return asyncio._get_running_loop() is self
+
+    def is_closed(self) -> bool:
+        return self._closed
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        if not self._closed:
+            self.default_exception_handler(context)
+
+    def default_exception_handler(self, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        logger.error("In workflow %s: %s", self.name, context.get("message"), exc_info=error)
+
+
+# ---- Call sites ------------------------------------------------------------------------------
+
+_ASYNCIO = os.path.dirname(asyncio.__file__)
+_EDDA = os.path.dirname(__file__)
+_sites: dict[Any, str] = {}
+
+
+def call_site(frame: FrameType) -> str:
+    """The `file:line` of a frame; the file is relative to the top of its package."""
+    code = frame.f_code
+    file = _sites.get(code)
+    if file is None:
+        depth = frame.f_globals.get("__name__", "").count(".")
+        parts = code.co_filename.replace("\\", "/").split("/")
+        if parts[-1] == "__init__.py":
+            depth += 1
+        file = _sites[code] = "/".join(parts[-1 - depth :])
+    return f"{file}:{frame.f_lineno}"
+
+
+def user_site(frame: FrameType | None) -> str:
+    """The innermost call site outside asyncio and this package, or `"?"`."""
+    while frame is not None and frame.f_code is not WorkflowLoop.run.__code__:
+        if not frame.f_code.co_filename.startswith((_ASYNCIO, _EDDA)):
+            return call_site(frame)
+        frame = frame.f_back
+    return "?"
+
+
+# ---- What is refused -------------------------------------------------------------------------
+
+_UNORDERED = {
+    "wait": "asyncio.wait",
+    "_wait": "asyncio.wait",
+    "as_completed": "asyncio.as_completed",
+    "_AsCompletedIterator": "asyncio.as_completed",
+}
+
+
+def _refuse_unordered(frame: FrameType | None) -> None:
+    # asyncio.wait and as_completed keep their awaitables in sets, whose order is that of memory
+    # addresses. They call the loop from within asyncio, so the frames above tell.
+    while frame is not None and frame.f_code.co_filename.startswith(_ASYNCIO):
+        name = frame.f_code.co_qualname.partition(".")[0]
+        if name in _UNORDERED:
+            _refuse(
+                _UNORDERED[name],
+                "It keeps its awaitables in a set, which has another order in every process: "
+                "use asyncio.gather, asyncio.TaskGroup or edda.wait_any.",
+            )
+        frame = frame.f_back
+
+
+def _refuse(call: str, cure: str) -> NoReturn:
+    raise NotReplayableError(call, cure)
+
+
+_THREADS = "Put the blocking call into an activity; a plain `def` activity runs in a thread."
+_NETWORK = "Do network I/O in an activity, and await the activity."
+_PROCESSES = "Start the process in an activity, and await the activity."
+_PROGRAM = "It belongs to the program that runs workers, not to a workflow."
+
+_CURES = {
+    **dict.fromkeys(
+        ("run_in_executor", "call_soon_threadsafe", "set_default_executor"), _THREADS
+    ),
+    **dict.fromkeys(("shutdown_default_executor",), _THREADS),
+    **dict.fromkeys(
+        (
+            "getaddrinfo getnameinfo create_connection create_server start_tls sendfile "
+            "create_unix_connection create_unix_server connect_accepted_socket "
+            "create_datagram_endpoint connect_read_pipe connect_write_pipe add_reader "
+            "remove_reader add_writer remove_writer sock_recv sock_recv_into sock_recvfrom "
+            "sock_recvfrom_into sock_sendall sock_sendto sock_connect sock_accept sock_sendfile"
+        ).split(),
+        _NETWORK,
+    ),
+    **dict.fromkeys(("subprocess_shell", "subprocess_exec"), _PROCESSES),
+    **dict.fromkeys(
+        (
+            "run_forever run_until_complete stop close shutdown_asyncgens add_signal_handler "
+            "remove_signal_handler set_task_factory get_task_factory get_exception_handler "
+            "set_exception_handler"
+        ).split(),
+        _PROGRAM,
+    ),
+}
+_NAMES = {"run_in_executor": "asyncio.to_thread / loop.run_in_executor"}
+
+
+def _refusal(name: str, cure: str) -> Callable[..., NoReturn]:
+    def refuse(self: WorkflowLoop, *args: object, **kwargs: object) -> NoReturn:
+        _refuse(_NAMES.get(name, f"loop.{name}"), cure)
+
+    refuse.__name__ = name
+    return refuse
+
+
+for _name, _cure in _CURES.items():
+    setattr(WorkflowLoop, _name, _refusal(_name, _cure))
+
+
+# ---- Closing ---------------------------------------------------------------------------------
+
+
+def _close(coroutine: Any) -> None:
+    # Each close() raises GeneratorExit at the innermost await. A `finally` that awaits again
+    # makes it fail with RuntimeError; the next close() then ends that await too.
+    for _ in range(100):
+        try:
+            coroutine.close()
+        except RuntimeError:
+            continue
+        except BaseException:  # what closing code raises is dropped (law T4)
+            return
+        return

@@ -1,0 +1,373 @@
+"""The machine: one workflow coroutine driven against one history. Pure.
+
+    history ──feed──▶ machine ──decide──▶ Decision
+
+Its rules:
+* Time, answers and messages come in as events and in no other way; there is no clock, no
+  randomness and no I/O here.
+* Waiting is not resuming. No exception carries a suspension, so no `except` can swallow one.
+* Inputs are fed in recorded order. What the code does about each input is compared with what
+  history recorded up to the next input; beyond the end of history it is new, and `decide`
+  hands it out to be committed.
+* Whether something is in history is decided here and nowhere else.
+
+Deliberately absent: performing anything, storing anything, and the vocabulary of authors
+(decorators, contexts), which stands on `Machine.ask`.
+"""
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from contextvars import Context
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Protocol, assert_never
+
+from edda.codec import decode_error, encode_error
+from edda.commands import (
+    ActivityAsk,
+    Answer,
+    Ask,
+    Cancellation,
+    EventAsk,
+    Expiry,
+    Failure,
+    Outcome,
+    Result,
+    SendAsk,
+    TimerAsk,
+)
+from edda.divergence import explain
+from edda.errors import DuplicateIdError, EventTimeoutError, NonDeterminismError
+from edda.history import (
+    Answered,
+    Asked,
+    Attempted,
+    CancelRequested,
+    Event,
+    Finished,
+    Input,
+    Output,
+    Refused,
+    Started,
+    Withdrawn,
+)
+from edda.loop import Handle, WorkflowLoop
+
+__all__ = ["Decision", "Machine", "Open", "Program"]
+
+
+class Program(Protocol):
+    """A workflow as the machine sees it."""
+
+    @property
+    def name(self) -> str:
+        """The name that instances are stored under."""
+
+    def run(self, machine: "Machine", started: Started) -> Coroutine[Any, Any, Any]:
+        """The user's coroutine, on decoded arguments."""
+
+    def encode_result(self, value: Any) -> str:
+        """The JSON text of what the coroutine returned."""
+
+
+@dataclass(slots=True)
+class Open:
+    """An ask that waits for its answer, and what the machine needs when it comes.
+
+    `definition` is the author's object behind the ask (the activity), for who performs it;
+    `attempts` and `retry_at` follow the notes of its failed attempts.
+    """
+
+    ask: Ask
+    resolve: Callable[[Answer], None]
+    definition: Any = None
+    same: Callable[[str, str], bool] | None = None
+    attempts: int = 0
+    began_at: datetime | None = None
+    retry_at: datetime | None = None
+    refused: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What one or more inputs led to: the events to append, in order, and how it ended.
+
+    The new asks are the `Asked` among `events`; an `outcome` of None means the code waits.
+    """
+
+    events: tuple[Event, ...]
+    outcome: Outcome | None
+
+
+class Machine:
+    """Drives one instance of `program`. Feed it events, ask it for decisions, close it."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.open: dict[str, Open] = {}
+        self.outcome: Outcome | None = None
+        self.is_replaying = False
+        self.length = 0
+        self.now: datetime | None = None
+        self.started: Started | None = None
+        self._loop = WorkflowLoop(self, program.name)
+        self._root: asyncio.Task[Any] | None = None
+        self._counts: Counter[str] = Counter()
+        self._ids: set[str] = set()
+        # What the code did that history has not confirmed yet, and all that it ever did.
+        self._fresh: deque[Output] = deque()
+        self._asked: list[Output] = []
+        self._decided: list[Event] = []
+
+    def __repr__(self) -> str:
+        state = "waits for " + ", ".join(self.open) if self.open else "has not started"
+        if self.outcome is not None:
+            state = f"ended with {type(self.outcome).__name__}"
+        return f"<Machine of {self.program.name!r}: {self.length} events, {state}>"
+
+    # ---- Feeding -----------------------------------------------------------------------------
+
+    def replay(self, events: Sequence[Event]) -> None:
+        """Feed a recorded history. Raises `NonDeterminismError` where the code departs from it."""
+        self.is_replaying = len(events) > 1
+        try:
+            for event in events:
+                self.feed(event, events)
+        finally:
+            self.is_replaying = False
+
+    # All events go through here.
+    def feed(self, event: Event, recorded: Iterable[Event] = ()) -> None:
+        """Take the next event; run the code when it is an input.
+
+        `recorded` is the whole history, for the message when code and history part ways.
+        """
+        match event:
+            case Asked() | Withdrawn() | Finished():
+                if not self._fresh or not self._matches(event, self._fresh[0]):
+                    raise self._divergence(recorded)
+                self._adopt(event, self._fresh.popleft())
+            case Attempted():
+                found = self.open.get(event.id)
+                if found is not None:
+                    found.attempts = event.attempt
+                    found.retry_at = event.retry_at
+                    found.began_at = event.began_at
+            case Refused():
+                found = self.open.get(event.id)
+                if found is not None:
+                    found.refused |= {event.message}
+            case Started() | Answered() | CancelRequested():
+                if self._fresh:
+                    raise self._divergence(recorded)
+                self.now = event.at
+                self.length = event.seq + 1
+                self._take(event)
+            case _:  # pragma: no cover
+                assert_never(event)
+        self.length = event.seq + 1
+
+    def live(self, event: Event) -> None:
+        """Feed a new event, to be committed: what `decide` returns begins with it."""
+        self._settle()
+        self._decided.append(event)
+        self.feed(event)
+
+    def decide(self) -> Decision:
+        """All that is new since the last decision."""
+        self._settle()
+        events, self._decided = tuple(self._decided), []
+        return Decision(events, self.outcome)
+
+    @property
+    def next_seq(self) -> int:
+        """The sequence number of the next event."""
+        return self.length + len(self._fresh)
+
+    def close(self) -> None:
+        """Drop the coroutine. Nothing it does while it is closed counts (law T4)."""
+        self._loop.shut()
+        self.open.clear()
+        self._root = None
+
+    def _settle(self) -> None:
+        # What the code did beyond the end of history becomes history.
+        while self._fresh:
+            output = self._fresh.popleft()
+            self.length = output.seq + 1
+            self._decided.append(output)
+
+    def _take(self, event: Input) -> None:
+        match event:
+            case Started():
+                assert self._root is None, "an instance starts once"
+                self.started = event
+                self._root = self._loop.create_task(
+                    # An empty context: what a worker keeps in context variables is not replayed.
+                    self.program.run(self, event),
+                    context=Context(),
+                )
+            case Answered():
+                found = self.open.pop(event.id, None)
+                if found is not None:  # else it was given up: a late answer is absorbed
+                    found.resolve(event.outcome)
+            case CancelRequested():
+                if self._root is not None:
+                    self._root.cancel()
+            case _:  # pragma: no cover
+                assert_never(event)
+        self._loop.run()
+        if self.outcome is None and self._root is not None and self._root.done():
+            self.outcome = self._ending(self._root)
+            self._emit(Finished(self.next_seq, self._time(), self.outcome))
+
+    def _ending(self, root: asyncio.Task[Any]) -> Outcome:
+        if root.cancelled():
+            return Cancellation()
+        error = root.exception()
+        if error is not None:
+            return Failure(encode_error(error))
+        try:
+            return Result(self.program.encode_result(root.result()))
+        except Exception as refused:  # the value cannot be stored: that fails the workflow
+            return Failure(encode_error(refused))
+
+    # ---- Asking: what authors' verbs stand on ---------------------------------------------------
+
+    def next_id(self, name: str, given: str | None = None) -> str:
+        """The public id of the next ask of that name: `given`, or `name:n`."""
+        if given is not None:
+            return given
+        self._counts[name] += 1
+        return f"{name}:{self._counts[name]}"
+
+    async def ask(
+        self,
+        ask: Ask,
+        decode: Callable[[str], Any],
+        *,
+        definition: Any = None,
+        same: Callable[[str, str], bool] | None = None,
+    ) -> Any:
+        """Ask, wait for the answer and return what `decode` makes of it, or raise its error."""
+        future: asyncio.Future[Any] = asyncio.Future(loop=self._loop)
+
+        def resolve(answer: Answer) -> None:
+            if future.cancelled():
+                return
+            match answer:
+                case Result(value):
+                    # A stored value that does not fit today's code is no fault of the workflow:
+                    # the error passes through `feed` to the turn, which parks the instance.
+                    future.set_result(decode(value))
+                case Failure(error):
+                    future.set_exception(decode_error(error))
+                case Expiry():
+                    future.set_exception(_expired(ask))
+                case _:  # pragma: no cover
+                    assert_never(answer)
+
+        opened = Open(ask, resolve, definition, same)
+        self._post(opened)
+        try:
+            return await future
+        except asyncio.CancelledError:
+            self._withdraw(opened)
+            raise
+
+    def _post(self, opened: Open) -> None:
+        ask = opened.ask
+        if self._loop.is_closed():
+            raise GeneratorExit  # the coroutine is being closed, and this await ends with it
+        if ask.id in self._ids:
+            raise DuplicateIdError(ask.id, ask.site)
+        self._ids.add(ask.id)
+        self.open[ask.id] = opened
+        self._emit(Asked(self.next_seq, self._time(), ask))
+
+    def _withdraw(self, opened: Open) -> None:
+        ask = opened.ask
+        if self.open.pop(ask.id, None) is not None and not self._loop.is_closed():
+            self._emit(Withdrawn(self.next_seq, self._time(), ask.id, ask.name, ask.kind))
+
+    def _emit(self, output: Output) -> None:
+        self._fresh.append(output)
+        self._asked.append(output)
+
+    def _time(self) -> datetime:
+        assert self.now is not None, "nothing runs before the first event"
+        return self.now
+
+    # ---- The loop's timers become asks -----------------------------------------------------------
+
+    def time(self) -> float:
+        """The loop's time: seconds since the instance started, by the event being fed."""
+        assert self.started is not None
+        return (self._time() - self.started.at).total_seconds()
+
+    def set_timer(self, handle: Handle, when_seconds: float, site: str) -> None:
+        """A `call_later` of asyncio: a timer ask that puts `handle` on the loop."""
+        assert self.started is not None
+        due = self.started.at + timedelta(microseconds=round(when_seconds * 1_000_000))
+        name = _TIMER_NAMES.get(getattr(handle.callback, "__name__", ""), "call_later")
+        ask = TimerAsk(self.next_id(name), name, due, site)
+        opened = Open(ask, lambda answer: self._loop.fire(handle))
+        handle.withdraw = lambda: self._withdraw(opened)
+        self._post(opened)
+
+    # ---- Comparing -----------------------------------------------------------------------------
+
+    def _matches(self, recorded: Output, fresh: Output) -> bool:
+        match recorded, fresh:
+            case Asked(ask=old), Asked(ask=new):
+                if type(old) is not type(new) or old.name != new.name:
+                    return False
+                if isinstance(old, ActivityAsk | SendAsk) and isinstance(new, ActivityAsk | SendAsk):
+                    if old.arguments == new.arguments:
+                        return True
+                    same = self.open[new.id].same if new.id in self.open else None
+                    return same is not None and same(old.arguments, new.arguments)
+                return True
+            case Withdrawn(), Withdrawn():
+                return recorded.id == fresh.id
+            case Finished(), Finished():
+                return _same_outcome(recorded.outcome, fresh.outcome)
+            case _:
+                return False
+
+    def _adopt(self, recorded: Output, fresh: Output) -> None:
+        # The recorded ask stands: its deadline was set once, its id is what answers name.
+        if isinstance(recorded, Asked) and isinstance(fresh, Asked):
+            opened = self.open.pop(fresh.id, None)
+            if opened is not None:
+                opened.ask = recorded.ask
+                self.open[recorded.id] = opened
+
+    def _divergence(self, recorded: Iterable[Event]) -> NonDeterminismError:
+        outputs = [event for event in recorded if isinstance(event, Asked | Withdrawn | Finished)]
+        agreed = len(self._asked) - len(self._fresh)
+        return NonDeterminismError(explain(self.program.name, outputs, self._asked, agreed=agreed))
+
+
+# What asyncio's own timers are called in a history.
+_TIMER_NAMES = {
+    "_set_result_unless_cancelled": "sleep",
+    "_on_timeout": "timeout",
+    "_release_waiter": "timeout",
+}
+
+
+def _expired(ask: Ask) -> BaseException:
+    assert isinstance(ask, EventAsk), "only waits expire"
+    return EventTimeoutError(ask.name, ask.timeout_seconds or 0.0)
+
+
+def _same_outcome(one: Outcome, other: Outcome) -> bool:
+    match one, other:
+        case Failure(), Failure():
+            # The text of a traceback names lines, which every edit moves.
+            was, now = decode_error(one.error), decode_error(other.error)
+            return type(was) is type(now) and str(was) == str(now)
+        case _:
+            return one == other

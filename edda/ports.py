@@ -1,0 +1,310 @@
+"""The doors of the engine: everything nondeterministic enters through these protocols.
+
+`Store` keeps instances and messages, `Clock` tells the time and draws entropy, `Activities`
+calls the functions behind steps, `Sender` posts events to brokers. Production plugs in real
+ones, the testkit simulated ones; nothing else in the engine reaches outside.
+
+The values that cross the store's door are here too. A turn makes one `Commit`; a store applies
+it in one transaction or not at all (law T1).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+
+from edda.activity import Activity
+from edda.commands import Failure, Outcome, Result
+from edda.events import Envelope
+from edda.history import Event, Started
+
+__all__ = [
+    "Activities",
+    "Call",
+    "Claimed",
+    "Clock",
+    "Commit",
+    "Committed",
+    "Created",
+    "Delivered",
+    "Instance",
+    "Judge",
+    "Lease",
+    "Message",
+    "NewInstance",
+    "Sender",
+    "Status",
+    "Store",
+    "Wait",
+]
+
+
+class Status(StrEnum):
+    """Where an instance stands."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    WAITING_FOR_EVENT = "waiting_for_event"
+    WAITING_FOR_TIMER = "waiting_for_timer"
+    WAITING_FOR_MESSAGE = "waiting_for_message"
+    WAITING_FOR_RETRY = "waiting_for_retry"
+    COMPENSATING = "compensating"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    STUCK = "stuck"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the instance has ended; a stuck one has not."""
+        return self in (Status.COMPLETED, Status.FAILED, Status.CANCELLED)
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """One worker's right to commit for one instance until `until`.
+
+    `token` grows with every claim; a commit with an older one is refused (law T3).
+    """
+
+    instance_id: str
+    worker: str
+    token: int
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """An open wait as the store keeps it, to find the instances an event concerns.
+
+    `paths` are the paths of its match, sorted, as a JSON list; `values` the values they must
+    have (`events.match_values`); both are None without a match.
+    """
+
+    id: str
+    type: str
+    paths: str | None = None
+    values: str | None = None
+    model: str | None = None
+    on_invalid: str = "reject"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """An accepted event: its place in the log, and when the store accepted it."""
+
+    position: int
+    at: datetime
+    envelope: Envelope
+
+
+@dataclass(frozen=True, slots=True)
+class NewInstance:
+    """An instance to create; with `worker`, leased to it at once for `lease_seconds`."""
+
+    id: str
+    workflow: str
+    started: Started
+    worker: str | None = None
+    lease_seconds: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """An instance leased to a worker, with all that a turn needs.
+
+    `messages` are those in its inbox: they fitted an open wait and are not taken yet, in log
+    order. `cancel_requested` means somebody asked and history does not have it yet.
+    """
+
+    lease: Lease
+    workflow: str
+    history: tuple[Event, ...]
+    messages: tuple[Message, ...] = ()
+    cancel_requested: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """What `Store.create` did. `existing` is the stored start when the id was there already."""
+
+    claimed: Claimed | None
+    existing: tuple[str, Started] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """Everything one step changes, applied in one transaction (law T1).
+
+    `waits` is the full set of open waits from now on; those not registered yet are checked
+    against the log in this same transaction, so no wake-up is lost (law M5). `taken` are log
+    positions that answered a wait or were refused by one. `due` is the next instant something
+    happens by itself, None for never. `release` gives the lease back, unless the inbox holds
+    something for the instance.
+    """
+
+    lease: Lease
+    expected_length: int
+    events: tuple[Event, ...]
+    status: Status
+    waits: tuple[Wait, ...]
+    taken: tuple[int, ...]
+    due: datetime | None
+    release: bool
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """What a turn learns from its commit: its whole inbox, and whether it may go on.
+
+    `is_released` is False when the lease was kept because `messages` or `cancel_requested`
+    give the turn more to do.
+    """
+
+    messages: tuple[Message, ...] = ()
+    cancel_requested: bool = False
+    is_released: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """What became of one event.
+
+    `position` is None when it was not stored: a duplicate (law M1), or refused by every wait it
+    fitted (`refusals`, law M6). `woken` are the instances whose inbox it reached.
+    """
+
+    position: int | None
+    woken: tuple[str, ...] = ()
+    refusals: tuple[str, ...] = ()
+    is_duplicate: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One instance as `find` and `status` see it. `due` is when it next does something."""
+
+    id: str
+    workflow: str
+    status: Status
+    started_at: datetime
+    updated_at: datetime
+    due: datetime | None
+    waits: tuple[Wait, ...]
+    outcome: Outcome | None
+    problem: str | None
+
+
+# Whether a wait refuses an event: why, or None. Called inside the store's transaction.
+Judge = Callable[[Wait, Envelope], str | None]
+
+
+class Store(Protocol):
+    """Keeps instances, histories and messages. Each method is one transaction.
+
+    The store has the clock that counts for acceptance times and leases. Methods raise
+    `StoreUnavailableError` when the database does not answer, with nothing half done.
+    `edda_testkit.contract.check_store` says in code what is expected of each.
+    """
+
+    async def open(self) -> None:
+        """Connect and make the schema. Raises `StoreError` when the database cannot be used."""
+
+    async def close(self) -> None:
+        """Disconnect; nothing that was committed is lost."""
+
+    async def create(self, new: NewInstance) -> Created:
+        """Store a new instance, unless its id is there already."""
+
+    async def claim(
+        self, worker: str, names: Sequence[str], *, limit: int, lease_seconds: float
+    ) -> list[Claimed]:
+        """Lease up to `limit` instances of these workflows that have something to do now.
+
+        That is: not finished, not stuck, due or woken or with a lapsed lease, and not leased.
+        Longest ready first.
+        """
+
+    async def commit(self, commit: Commit) -> Committed:
+        """Apply a step. Raises `LeaseLost`, with no effect, when the lease is not held."""
+
+    async def renew(self, leases: Sequence[Lease], lease_seconds: float) -> list[Lease]:
+        """Prolong leases; those that are not held any more are missing from the answer."""
+
+    async def release(self, worker: str) -> None:
+        """Give back every lease of a worker, for a clean shutdown."""
+
+    async def deliver(
+        self, envelopes: Sequence[Envelope], judge: Judge | None = None
+    ) -> list[Delivered]:
+        """Accept events, all or none, and wake the instances whose waits they fit.
+
+        An event that some waits fit and all of those refuse (by `judge`; a wait with
+        `on_invalid="raise"` refuses nothing) is not stored, and then none is.
+        """
+
+    async def request_cancel(self, instance_id: str) -> bool:
+        """Ask for cancellation and wake the instance; False when it has ended or is unknown."""
+
+    async def retry_stuck(self, instance_id: str | None = None) -> int:
+        """Make stuck instances ready again (one, or all); how many."""
+
+    async def next_due(self, names: Sequence[str]) -> datetime | None:
+        """When the next unleased instance of these workflows has something to do."""
+
+    async def instance(self, instance_id: str) -> Instance | None:
+        """One instance, or None."""
+
+    async def history(self, instance_id: str) -> list[Event]:
+        """The history of one instance; empty when there is none."""
+
+    async def find(
+        self,
+        *,
+        status: Status | None = None,
+        workflow: str | None = None,
+        limit: int = 100,
+        after: str | None = None,
+    ) -> list[Instance]:
+        """Instances by id, at most `limit`, those after the id `after`."""
+
+    async def changed(self) -> None:
+        """Return when another process may have changed something; may wait for ever."""
+
+
+class Clock(Protocol):
+    """Time and entropy."""
+
+    def now(self) -> datetime:
+        """The present: an aware datetime in UTC."""
+
+    def entropy(self, bits: int) -> int:
+        """A random integer of so many bits, for ids and seeds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One attempt of one activity to make. `arguments` is the JSON text of the ask."""
+
+    activity: Activity[..., object]
+    instance_id: str
+    workflow: str
+    id: str
+    arguments: str
+    attempt: int
+
+
+class Activities(Protocol):
+    """How a step's function is called."""
+
+    async def attempt(self, call: Call) -> Result | Failure:
+        """Make one attempt. Never raises, except for the cancellation of its own task."""
+
+
+class Sender(Protocol):
+    """Posts events to brokers."""
+
+    async def post(self, envelope: Envelope, url: str) -> None:
+        """Post one event. Raises `BrokerError` when it is not taken."""

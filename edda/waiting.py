@@ -1,0 +1,221 @@
+"""Waiting as authors write it: for an event, for a while, until an instant.
+
+Each verb is a recorded ask. The coroutine is suspended, the instance stored and everything in
+memory released until the answer comes; deadlines are absolute and set once.
+"""
+
+import math
+import sys
+from collections.abc import Coroutine, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal, TypeVar, overload
+
+from edda.codec import Value, reference
+from edda.commands import EventAsk, TimerAsk
+from edda.errors import ArgumentError, sentence
+from edda.events import ReceivedEvent, canonical, received
+from edda.loop import user_site
+from edda.workflow import WorkflowContext
+
+__all__ = ["sleep", "sleep_until", "wait_event", "wait_timer", "wait_until"]
+
+M = TypeVar("M")
+
+Seconds = float | int | timedelta
+
+
+@overload
+def wait_event(
+    ctx: WorkflowContext,
+    event_type: str,
+    timeout_seconds: Seconds | None = None,
+    model: None = None,
+    match: Mapping[str, Any] | None = None,
+    on_invalid: Literal["reject", "raise"] = "reject",
+    event_id: str | None = None,
+) -> Coroutine[Any, Any, ReceivedEvent[Any]]: ...
+
+
+@overload
+def wait_event(
+    ctx: WorkflowContext,
+    event_type: str,
+    timeout_seconds: Seconds | None = None,
+    *,
+    model: type[M],
+    match: Mapping[str, Any] | None = None,
+    on_invalid: Literal["reject", "raise"] = "reject",
+    event_id: str | None = None,
+) -> Coroutine[Any, Any, ReceivedEvent[M]]: ...
+
+
+def wait_event(
+    ctx: WorkflowContext,
+    event_type: str,
+    timeout_seconds: Seconds | None = None,
+    model: Any = None,
+    match: Mapping[str, Any] | None = None,
+    on_invalid: Literal["reject", "raise"] = "reject",
+    event_id: str | None = None,
+) -> Coroutine[Any, Any, ReceivedEvent[Any]]:
+    """Wait for the first event of a type that fits and that this instance has not taken yet.
+
+    Events count from the moment the instance started, so one that comes early is not lost.
+    `match` gives values that attributes, extensions and dotted data paths must equal
+    (`{"data.order_id": "ORD-1"}`). With `model`, data that does not validate never answers the
+    wait, unless `on_invalid="raise"`, which raises `InvalidEventError` here. `event_id` overrides
+    the id `wait_event_<type>:n`. Raises `EventTimeoutError`, a `TimeoutError`, when
+    `timeout_seconds` (or a `timedelta`) pass first.
+    """
+    _check_context(ctx, "wait_event")
+    site = user_site(sys._getframe(1))
+    faults = []
+    if not isinstance(event_type, str) or not event_type:
+        faults.append(f"event_type must be a non-empty string, got {sentence(event_type)}")
+    if on_invalid not in ("reject", "raise"):
+        faults.append(f'on_invalid must be "reject" or "raise", got {sentence(on_invalid)}')
+    if match is not None and (
+        not isinstance(match, Mapping) or not all(isinstance(key, str) and key for key in match)
+    ):
+        faults.append(f"match must map paths to values, got {sentence(match)}")
+    if faults:
+        raise ArgumentError("wait_event", faults)
+    seconds = None if timeout_seconds is None else _seconds(timeout_seconds, "timeout_seconds")
+    return _wait_event(ctx, event_type, seconds, model, match, on_invalid, event_id, site)
+
+
+def wait_timer(
+    ctx: WorkflowContext, duration_seconds: Seconds | None = None, *, seconds: Seconds | None = None
+) -> Coroutine[Any, Any, None]:
+    """Wait for a while: seconds, or a `timedelta`. Zero or less is due at once.
+
+    `seconds=` is another name of `duration_seconds`.
+    """
+    return _sleep(ctx, "wait_timer", "duration_seconds", duration_seconds, seconds)
+
+
+def sleep(
+    ctx: WorkflowContext, seconds: Seconds | None = None, *, duration_seconds: Seconds | None = None
+) -> Coroutine[Any, Any, None]:
+    """Wait for a while: seconds, or a `timedelta`. Zero or less is due at once."""
+    return _sleep(ctx, "sleep", "seconds", seconds, duration_seconds)
+
+
+def wait_until(
+    ctx: WorkflowContext, until_time: datetime | None = None, *, target_time: datetime | None = None
+) -> Coroutine[Any, Any, None]:
+    """Wait until an instant, an aware `datetime`; one in the past is due at once."""
+    return _sleep_until(ctx, "wait_until", "until_time", until_time, target_time)
+
+
+def sleep_until(
+    ctx: WorkflowContext, target_time: datetime | None = None, *, until_time: datetime | None = None
+) -> Coroutine[Any, Any, None]:
+    """Wait until an instant, an aware `datetime`; one in the past is due at once."""
+    return _sleep_until(ctx, "sleep_until", "target_time", target_time, until_time)
+
+
+# ---- Helpers ---------------------------------------------------------------------------------
+
+
+async def _wait_event(
+    ctx: WorkflowContext,
+    event_type: str,
+    seconds: float | None,
+    model: Any,
+    match: Mapping[str, Any] | None,
+    on_invalid: Literal["reject", "raise"],
+    event_id: str | None,
+    site: str,
+) -> ReceivedEvent[Any]:
+    codec = None if model is None else Value(model, f"The data of event {event_type!r}")
+    if codec is not None:
+        _ = codec.adapter  # a model pydantic cannot read fails here, before anything waits
+    ask = EventAsk(
+        id=ctx.machine.next_id(f"wait_event_{event_type}", event_id),
+        name=event_type,
+        deadline=None if seconds is None else _after(ctx, seconds, "timeout_seconds"),
+        timeout_seconds=seconds,
+        match=_match_text(match) if match else None,
+        model=None if model is None else _model_name(model),
+        on_invalid=on_invalid,
+        site=site,
+    )
+    event: ReceivedEvent[Any] = await ctx.machine.ask(
+        ask, lambda text: received(text, codec), definition=codec
+    )
+    return event
+
+
+def _match_text(match: Mapping[str, Any]) -> str:
+    try:
+        return canonical(dict(match))
+    except TypeError as error:
+        raise ArgumentError("wait_event", [f"match values must be plain JSON: {error}"]) from error
+
+
+def _model_name(model: Any) -> str:
+    return reference(model) if isinstance(model, type) else repr(model)
+
+
+def _sleep(
+    ctx: WorkflowContext, verb: str, argument: str, one: Seconds | None, other: Seconds | None
+) -> Coroutine[Any, Any, None]:
+    _check_context(ctx, verb)
+    duration = one if one is not None else other
+    if duration is None or (one is not None and other is not None):
+        raise ArgumentError(verb, [f"give the duration once, as {argument}="])
+    return _timer(ctx, verb, _seconds(duration, argument), user_site(sys._getframe(2)))
+
+
+def _sleep_until(
+    ctx: WorkflowContext, verb: str, argument: str, one: datetime | None, other: datetime | None
+) -> Coroutine[Any, Any, None]:
+    _check_context(ctx, verb)
+    instant = one if one is not None else other
+    if not isinstance(instant, datetime):
+        raise ArgumentError(verb, [f"{argument} must be a datetime, got {sentence(instant)}"])
+    if instant.tzinfo is None:
+        raise ArgumentError(
+            verb,
+            [
+                f"{argument} is naive ({instant.isoformat()}), so it names no instant; give it a "
+                f"time zone, e.g. {argument}.replace(tzinfo=UTC)"
+            ],
+        )
+    return _timer(ctx, verb, instant.astimezone(UTC), user_site(sys._getframe(2)))
+
+
+async def _timer(ctx: WorkflowContext, verb: str, when: float | datetime, site: str) -> None:
+    due = when if isinstance(when, datetime) else _after(ctx, when, "the duration")
+    ask = TimerAsk(ctx.machine.next_id(verb), verb, due, site)
+    await ctx.machine.ask(ask, lambda _: None)
+
+
+def _check_context(ctx: object, verb: str) -> None:
+    if not isinstance(ctx, WorkflowContext):
+        raise ArgumentError(
+            verb,
+            [f"its first argument must be a workflow's ctx, got {type(ctx).__name__} {ctx!r}"],
+        )
+
+
+def _seconds(value: Seconds, argument: str) -> float:
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ArgumentError(
+            argument, [f"expected seconds (a number) or a timedelta, got {sentence(value)}"]
+        )
+    if not math.isfinite(value):
+        raise ArgumentError(argument, [f"expected a finite number of seconds, got {value!r}"])
+    return float(value)
+
+
+def _after(ctx: WorkflowContext, seconds: float, argument: str) -> datetime:
+    try:
+        return ctx.now() + timedelta(microseconds=round(seconds * 1_000_000))
+    except OverflowError as error:
+        raise ArgumentError(
+            argument, [f"{seconds!r} s from now lies outside the years 1 to 9999"]
+        ) from error

@@ -1,0 +1,1 @@
+"""The pytest-first kit that tests Edda workflows in virtual time."""

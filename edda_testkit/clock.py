@@ -1,0 +1,440 @@
+"""Virtual time: one clock with one heap, and the event loop that activities run on.
+
+* A `VirtualClock` moves only when told to, and never backward. It hands out what is due one
+  callback at a time, in the order (due, sequence), and calls nothing itself but its listeners.
+* A `VirtualLoop` is a real asyncio loop whose timers live in that heap. `run_ready` runs what can
+  run now, and `wait_outside` is the only place that blocks.
+* Time must not move while `is_waiting_outside()`: a thread or a file then owes us an answer.
+* Every datetime that leaves is a real, aware UTC `datetime`, whatever patched class came in.
+
+Absent on purpose: the decision when to move (the simulation's), and jumping when idle: a loop
+cannot know what a thread is about to hand back.
+"""
+
+import asyncio
+import sys
+import threading
+from asyncio import events
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from contextvars import Context
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from heapq import heapify, heappop, heappush
+from itertools import count
+from time import monotonic
+from types import FunctionType
+from typing import Any
+from weakref import WeakSet
+
+from edda_testkit.places import as_place, as_function, frames_of
+
+__all__ = ["Due", "OutsideTimeoutError", "VirtualClock", "VirtualLoop"]
+
+# freezegun swaps module attributes, ours too when a test froze time before this module was loaded.
+# What must stay real is therefore reached through the class itself, or kept as a default argument.
+EPOCH = next(kind for kind in datetime.__mro__ if kind.__module__ == "datetime")(
+    1970, 1, 1, tzinfo=UTC
+)
+MICROSECOND = timedelta(microseconds=1)
+
+# Futures made here are settled by tasks and timers of the same loop, never by the outside.
+INSIDE = frozenset(f"asyncio.{name}" for name in ("locks", "queues", "tasks", "taskgroups"))
+INSIDE_FUNCTIONS = frozenset({"TaskGroup.__aexit__"})  # anyio's waits for its own tasks
+# A reader or writer may release whoever is parked in one of these.
+PARKING = frozenset({"asyncio.locks", "asyncio.queues"})
+MAX_ROUNDS = 200_000
+CLOSING_ROUNDS = 20
+# Any: we go through asyncio's private doors, which are the same on 3.11, 3.12 and 3.13.
+SELECTOR_LOOP: Any = asyncio.SelectorEventLoop
+TIMER: Any = asyncio.TimerHandle
+
+
+class OutsideTimeoutError(RuntimeError):
+    """Real work did not come back within its limit of real time."""
+
+
+class Due:
+    """A callback that waits for its instant."""
+
+    __slots__ = ("_clock", "callback", "due")
+
+    def __init__(
+        self, clock: "VirtualClock", due: datetime, callback: Callable[[], object]
+    ) -> None:
+        self._clock = clock
+        self.due = due
+        self.callback: Callable[[], object] | None = callback
+
+    def cancel(self) -> None:
+        """Forget the callback; without effect once it was popped."""
+        if self.callback is not None:
+            self.callback = None
+            self._clock.forget_one()
+
+
+class VirtualClock:
+    """The one virtual time of a simulation, to the microsecond."""
+
+    def __init__(self, start: datetime) -> None:
+        self._start = self._now = as_utc(start)
+        self._heap: list[tuple[datetime, int, Due]] = []
+        self._sequence = count()
+        self._cancelled = 0
+        self._listeners: list[Callable[[datetime], object]] = []
+
+    @property
+    def start(self) -> datetime:
+        """The first instant; a `VirtualLoop` counts its seconds from here."""
+        return self._start
+
+    def now(self) -> datetime:
+        """The current virtual instant."""
+        return self._now
+
+    def move_to(self, instant: datetime) -> None:
+        """Set the clock and tell the listeners; ValueError if that is in the past or naive."""
+        target = as_utc(instant)
+        if target < self._now:
+            raise ValueError(
+                f"Virtual time never goes backward: it is {self._now.isoformat()}, "
+                f"and {target.isoformat()} was asked for. "
+                "Start another simulation for an earlier time."
+            )
+        self._now = target
+        for listener in tuple(self._listeners):
+            listener(target)
+
+    def on_move(self, listener: Callable[[datetime], object]) -> Callable[[], None]:
+        """Call `listener` with the new instant after each move; the answer takes it off again."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+    def call_at(self, due: datetime, callback: Callable[[], object]) -> Due:
+        """Keep `callback` until `pop_due` hands it out, at `due` or at once if that has passed."""
+        entry = Due(self, as_utc(due), callback)
+        heappush(self._heap, (entry.due, next(self._sequence), entry))
+        return entry
+
+    def next_due(self) -> datetime | None:
+        """The earliest instant that somebody waits for."""
+        self._drop_cancelled_head()
+        return self._heap[0][0] if self._heap else None
+
+    def pop_due(self) -> Callable[[], object] | None:
+        """Take the first callback that is due by now, or None; its caller calls it."""
+        self._drop_cancelled_head()
+        if not self._heap or self._heap[0][0] > self._now:
+            return None
+        entry = heappop(self._heap)[2]
+        callback, entry.callback = entry.callback, None
+        return callback
+
+    def forget_one(self) -> None:
+        """Count a cancelled entry; sweep when most are, or `wait_for(..., 3600)` piles them up."""
+        self._cancelled += 1
+        if self._cancelled > 64 and self._cancelled * 2 > len(self._heap):
+            self._heap = [item for item in self._heap if item[2].callback is not None]
+            heapify(self._heap)
+            self._cancelled = 0
+
+    def _drop_cancelled_head(self) -> None:
+        while self._heap and self._heap[0][2].callback is None:
+            heappop(self._heap)
+            self._cancelled -= 1
+
+
+class VirtualLoop(SELECTOR_LOOP):  # type: ignore[misc]
+    """The event loop of a simulation's activities: real I/O and threads, virtual timers.
+
+    Drive it with `run_ready`, also from within another running loop of the same thread.
+    """
+
+    def __init__(self, clock: VirtualClock) -> None:
+        super().__init__()
+        self._clock = clock
+        self._timers: set[_Timer] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._foreign: WeakSet[asyncio.Future[Any]] = WeakSet()
+        self._inside: WeakSet[asyncio.Future[Any]] = WeakSet()
+        self._jobs: set[_Job] = set()
+
+    # -- time
+
+    def time(self) -> float:
+        """Virtual seconds since the clock's start."""
+        return (self._clock.now() - self._clock.start).total_seconds()
+
+    def call_at(
+        self,
+        when: float,
+        callback: Callable[..., object],
+        *args: Any,
+        context: Context | None = None,
+    ) -> asyncio.TimerHandle:
+        """Call back at virtual second `when`; `call_later` and `asyncio.sleep` come here too."""
+        self._check_closed()
+        timer = _Timer(when, callback, args, self, context)
+        now = self._clock.now()
+        try:
+            due = self._clock.start + timedelta(seconds=when)
+        except OverflowError:  # beyond the calendar, e.g. anyio's infinite deadlines: never
+            return timer
+        if when > self.time():  # rounding to microseconds must not make a timer early
+            due = max(due, now + MICROSECOND)
+        if due <= now:
+            self._add_callback(timer)
+        else:
+            timer.entry = self._clock.call_at(due, timer.ring)
+            self._timers.add(timer)
+        return timer
+
+    # -- what runs
+
+    def run_ready(self) -> None:
+        """Run callbacks and tasks until none can go on now, polling I/O without blocking.
+
+        Raises RuntimeError when they never come to rest (a loop around `asyncio.sleep(0)`).
+        """
+        with self._current():
+            for _ in range(MAX_ROUNDS):
+                self._run_one_round()
+                if not self._ready and self._has_outside_files():
+                    self._process_events(self._selector.select(0))
+                if not self._ready:
+                    return
+        busy = "; ".join(map(as_place, self._pending_tasks())) or "a callback"
+        raise RuntimeError(
+            f"Activities kept running {MAX_ROUNDS:,} rounds without waiting for anything: {busy}. "
+            "Virtual time stands still while something runs: wait with asyncio.sleep(seconds) "
+            "or an asyncio.Event, not in a loop around asyncio.sleep(0)."
+        )
+
+    def is_waiting_outside(self) -> bool:
+        """Whether a thread or a file owes an answer, so that virtual time must not move."""
+        return next(self._outside(), None) is not None
+
+    def waits(self) -> list[str]:
+        """What `is_waiting_outside` sees, one phrase for each: task, awaited thing, source line."""
+        return [describe() for describe in self._outside()]
+
+    def wait_outside(self, limit_seconds: float, *, clock: Callable[[], float] = monotonic) -> None:
+        """Block until something came back, then `run_ready` again.
+
+        Raises `OutsideTimeoutError` after `limit_seconds` of real time, naming what is awaited.
+        """
+        if not self.is_waiting_outside():
+            return
+        deadline = clock() + limit_seconds
+        while not self._ready:
+            left = deadline - clock()
+            if left <= 0:
+                raise OutsideTimeoutError(
+                    f"Nothing came back from outside within {limit_seconds:g} real seconds: "
+                    + "; ".join(self.waits())
+                    + ". Virtual time stands still meanwhile. Stub the activity, raise the limit, "
+                    "or use asyncio.Event instead of a bare future between tasks."
+                )
+            self._process_events(self._selector.select(left))
+
+    def create_task(self, coro: Coroutine[Any, Any, Any], **options: Any) -> asyncio.Task[Any]:
+        """As asyncio's; the loop keeps the task alive until it is done."""
+        task = super().create_task(coro, **options)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def create_future(self) -> asyncio.Future[Any]:
+        """As asyncio's, remembering the futures that the outside settles."""
+        future: asyncio.Future[Any] = super().create_future()
+        code, names = sys._getframe(1).f_code, sys._getframe(1).f_globals
+        is_inside = names.get("__name__") in INSIDE or code.co_qualname in INSIDE_FUNCTIONS
+        (self._inside if is_inside else self._foreign).add(future)
+        return future
+
+    def run_in_executor(
+        self, executor: Executor | None, func: Callable[..., Any], *args: Any
+    ) -> asyncio.Future[Any]:
+        """As asyncio's; a thread's job holds time until it ends, even if nobody awaits it."""
+        if executor is None or isinstance(executor, ThreadPoolExecutor):  # others may pickle it
+            func = _Job(self, func)
+        return super().run_in_executor(executor, func, *args)
+
+    def call_soon_threadsafe(
+        self, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.Handle:
+        """As asyncio's; a thread that comes back after the end has nobody to tell."""
+        if self.is_closed():
+            return asyncio.Handle(callback, args, self, context)
+        return super().call_soon_threadsafe(callback, *args, context=context)
+
+    def run_forever(self) -> None:
+        """Refused: a simulation's loop does not run by itself."""
+        raise RuntimeError("A VirtualLoop does not run by itself: advance the simulation instead.")
+
+    # -- the end
+
+    def close(self) -> None:
+        """Cancel what is pending, let it end, give everything back. Never raises for user code."""
+        if self.is_closed():
+            return
+        for _ in range(CLOSING_ROUNDS):
+            if not self._wind_down(limit_seconds=1.0):
+                break
+        for task in self._pending_tasks():  # it swallowed every cancellation: leave it, silently
+            task._log_destroy_pending = False
+        for timer in tuple(self._timers):
+            timer.cancel()
+        for future in tuple(self._foreign):  # or a late thread would log an error at a closed loop
+            future.cancel()
+        super().close()
+
+    def _wind_down(self, limit_seconds: float) -> bool:
+        """Cancel and run once; whether anything was left to wind down."""
+        pending = self._pending_tasks()
+        if not pending and not self._asyncgens:
+            return False
+        for task in pending:
+            task.cancel()
+        if not pending:
+            self.create_task(self.shutdown_asyncgens())
+        # It may wait outside too long, or never rest: the next round cancels again.
+        with suppress(RuntimeError):
+            self.run_ready()
+            while any(not task.done() for task in pending) and self.is_waiting_outside():
+                self.wait_outside(limit_seconds)
+                self.run_ready()
+        for task in pending:
+            if task.done() and not task.cancelled() and (error := task.exception()):
+                message = "an activity failed while its loop was closed"
+                self.call_exception_handler({"message": message, "exception": error, "task": task})
+        return True
+
+    # -- inside
+
+    @contextmanager
+    def _current(self) -> Iterator[None]:
+        """Be the running loop, and give the thread back to an outer one afterwards.
+
+        asyncio keeps the current task by loop, so the outer task needs no saving up to 3.13.
+        """
+        self._check_closed()
+        outer, hooks = events._get_running_loop(), sys.get_asyncgen_hooks()
+        if outer is self:
+            raise RuntimeError(
+                "This VirtualLoop is running already: an activity must not drive it."
+            )
+        self._thread_id = threading.get_ident()
+        sys.set_asyncgen_hooks(self._asyncgen_firstiter_hook, self._asyncgen_finalizer_hook)
+        events._set_running_loop(self)
+        try:
+            yield
+        finally:
+            events._set_running_loop(outer)
+            sys.set_asyncgen_hooks(*hooks)
+            self._thread_id = None
+
+    def _run_one_round(self) -> None:
+        """Poll, then run what is ready: asyncio's own round, which does not block when stopping."""
+        self._stopping = True
+        try:
+            self._run_once()
+        finally:
+            self._stopping = False
+
+    def _outside(self) -> Iterator[Callable[[], str]]:
+        """Whatever holds time, each as a function that describes it."""
+        for job in tuple(self._jobs):
+            yield job.describe
+        for future in tuple(self._foreign):
+            # Callbacks are the sign that somebody waits: a task, shield(), wait(), a thread pool.
+            if not future.done() and future._callbacks and not self._is_timed(future):
+                yield partial(self._describe, future)
+        has_files = self._has_outside_files()
+        for task in self._pending_tasks():
+            waiter = task._fut_waiter
+            if waiter is None or waiter in self._foreign:
+                continue
+            # A future made without create_future(), by a library that hands it to a thread.
+            is_bare = type(waiter) is asyncio.Future and waiter not in self._inside
+            if is_bare or (has_files and is_parked(task)):
+                yield partial(as_place, task)
+
+    def _is_timed(self, future: asyncio.Future[Any]) -> bool:
+        """Whether it is a sleep by hand: `call_later(5, future.set_result, None)`."""
+        return any(timer._callback == future.set_result for timer in self._timers)
+
+    def _describe(self, future: asyncio.Future[Any]) -> str:
+        waiting = [task for task in self._pending_tasks() if task._fut_waiter is future]
+        return ", ".join(map(as_place, waiting)) or f"somebody awaits {future!r}"
+
+    def _pending_tasks(self) -> list[Any]:  # Any: asyncio's types hide what a task awaits
+        return [task for task in tuple(self._tasks) if not task.done()]
+
+    def _has_outside_files(self) -> bool:
+        return len(self._selector.get_map()) > self._internal_fds
+
+
+class _Timer(TIMER):  # type: ignore[misc]
+    """asyncio's timer handle, whose instant is kept by the virtual clock."""
+
+    __slots__ = ("entry",)
+
+    def __init__(self, *call: Any) -> None:
+        super().__init__(*call)
+        self.entry: Due | None = None
+
+    __hash__ = object.__hash__
+    __eq__ = object.__eq__
+
+    def ring(self) -> None:
+        self._loop._timers.discard(self)
+        self._loop._add_callback(self)
+
+    def cancel(self) -> None:
+        super().cancel()
+        self._loop._timers.discard(self)
+        if self.entry is not None:
+            self.entry.cancel()
+
+
+class _Job:
+    """A function on its way through a thread: in flight from its first line to its last."""
+
+    def __init__(self, loop: VirtualLoop, func: Callable[..., Any]) -> None:
+        self._loop = loop
+        self._func = func
+
+    def __call__(self, *args: Any) -> Any:
+        self._loop._jobs.add(self)
+        try:
+            return _call_as_user(self._func, *args)
+        finally:
+            self._loop._jobs.discard(self)
+            self._loop._write_to_self()  # wakes wait_outside if its future was cancelled meanwhile
+
+    def describe(self) -> str:
+        return f"a thread runs {as_function(self._func)}"
+
+
+def _call(func: Callable[..., Any], *args: Any) -> Any:
+    return func(*args)
+
+
+# freezegun shows real time to callers in our package; `to_thread(time.time)` is the user's call.
+_call_as_user = FunctionType(_call.__code__, {"__name__": "activity_thread"})
+
+
+def as_utc(instant: datetime) -> datetime:
+    """The same instant as a real aware UTC datetime; ValueError for a naive one."""
+    if instant.tzinfo is None:
+        raise ValueError(
+            f"A virtual instant needs a time zone, and {instant.isoformat()} has none: "
+            "give it one, such as tzinfo=timezone.utc."
+        )
+    return EPOCH + (instant - EPOCH)
+
+
+def is_parked(task: asyncio.Task[Any]) -> bool:
+    return any(frame.f_globals.get("__name__") in PARKING for frame in frames_of(task)[-1:])
