@@ -1,1 +1,68 @@
-"""Edda: a compact durable-execution engine."""
+"""Edda: a compact durable-execution engine.
+
+What an author of workflows imports is here. `edda.events` has `ReceivedEvent` and `send_event`
+too; the rooms behind it are described in `docs/architecture.md`.
+"""
+
+from edda.activity import ActivityContext, activity
+from edda.app import EddaApp
+from edda.errors import (
+    ActivityError,
+    ActivityTimeoutError,
+    ArgumentError,
+    DefinitionError,
+    EddaError,
+    EncodingError,
+    EventTimeoutError,
+    InstanceExistsError,
+    InstanceNotFoundError,
+    InvalidEventError,
+    NonDeterminismError,
+    NotReplayableError,
+    ResultTimeout,
+    RetryExhaustedError,
+    TerminalError,
+    WorkflowCancelled,
+    WorkflowFailed,
+    WorkflowStuck,
+)
+from edda.events import ReceivedEvent, send_event
+from edda.ports import Status
+from edda.retry import RetryPolicy
+from edda.waiting import sleep, sleep_until, wait_event, wait_timer, wait_until
+from edda.workflow import WorkflowContext, workflow
+
+__all__ = [
+    "ActivityContext",
+    "ActivityError",
+    "ActivityTimeoutError",
+    "ArgumentError",
+    "DefinitionError",
+    "EddaApp",
+    "EddaError",
+    "EncodingError",
+    "EventTimeoutError",
+    "InstanceExistsError",
+    "InstanceNotFoundError",
+    "InvalidEventError",
+    "NonDeterminismError",
+    "NotReplayableError",
+    "ReceivedEvent",
+    "ResultTimeout",
+    "RetryExhaustedError",
+    "RetryPolicy",
+    "Status",
+    "TerminalError",
+    "WorkflowCancelled",
+    "WorkflowContext",
+    "WorkflowFailed",
+    "WorkflowStuck",
+    "activity",
+    "send_event",
+    "sleep",
+    "sleep_until",
+    "wait_event",
+    "wait_timer",
+    "wait_until",
+    "workflow",
+]

@@ -212,8 +212,13 @@ def problems(error: ValidationError) -> list[str]:
 # ---- Exceptions ------------------------------------------------------------------------------
 
 
-def encode_error(error: BaseException, *, causes: int = MAX_CAUSES) -> str:
-    """The exception as a JSON object that `decode_error` rebuilds. Never fails."""
+def encode_error(
+    error: BaseException, *, cause_text: str | None = None, causes: int = MAX_CAUSES
+) -> str:
+    """The exception as a JSON object that `decode_error` rebuilds. Never fails.
+
+    `cause_text` is the stored text of its cause, where that is at hand.
+    """
     entry: dict[str, Any] = {"type": reference(type(error)), "message": _message(error)}
     state = {key: value for key, value in vars(error).items() if key != "__notes__"}
     if _is_plain(list(error.args)) and _is_plain(state):
@@ -225,7 +230,9 @@ def encode_error(error: BaseException, *, causes: int = MAX_CAUSES) -> str:
     if error.__traceback__ is not None:
         entry["traceback"] = "".join(traceback.format_tb(error.__traceback__))
     cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-    if cause is not None and causes > 0:
+    if cause_text is not None:
+        entry["cause"] = json.loads(cause_text)
+    elif cause is not None and causes > 0:
         entry["cause"] = json.loads(encode_error(cause, causes=causes - 1))
     return json.dumps(entry, separators=(",", ":"), ensure_ascii=False)
 
@@ -256,6 +263,8 @@ def _rebuild(entry: dict[str, Any]) -> BaseException:
         error = ActivityError(entry["type"], entry["message"], entry.get("traceback", ""))
     for note in entry.get("notes", ()):
         error.add_note(note)
+    if "traceback" in entry:
+        error.add_note(f"It was raised at\n{entry['traceback'].rstrip()}")
     if "cause" in entry:
         error.__cause__ = _rebuild(entry["cause"])
     return error

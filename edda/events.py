@@ -206,8 +206,8 @@ class _Sending:
         name = str(self._attributes["type"])
         id = machine.next_id(f"send_event_{name}")
         # The event's id follows from the step, so that a repeated attempt is the same event.
-        given = self._attributes["id"] or f"{id}@{{instance}}"
-        envelope = as_envelope({**self._attributes, "id": given}, self._data)
+        given = self._attributes["id"] or f"{machine.program.instance_id}/{id}"
+        envelope = as_envelope({**self._attributes, "id": given, "time": machine.now}, self._data)
         arguments = json.dumps(
             {"broker_url": self._broker_url, "event": envelope.document}, ensure_ascii=False
         )

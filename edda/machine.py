@@ -64,6 +64,10 @@ class Program(Protocol):
     def name(self) -> str:
         """The name that instances are stored under."""
 
+    @property
+    def instance_id(self) -> str:
+        """The instance that is run."""
+
     def run(self, machine: "Machine", started: Started) -> Coroutine[Any, Any, Any]:
         """The user's coroutine, on decoded arguments."""
 

@@ -9,11 +9,14 @@ longer than that, so a test that advances by the nominal interval always sees th
 import math
 from dataclasses import dataclass
 
-from edda.errors import ArgumentError, TerminalError
+from edda.errors import ArgumentError, DecodingError, EncodingError, TerminalError
 
 __all__ = ["DEFAULT_RETRY_POLICY", "RetryPolicy"]
 
 JITTER = 0.1
+
+# A value that cannot be stored will not be storable next time, and its step has run already.
+_FINAL = (TerminalError, EncodingError, DecodingError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +84,7 @@ class RetryPolicy:
 
     def is_retryable(self, error: BaseException) -> bool:
         """Whether an attempt that ended with `error` may be followed by another."""
-        return not isinstance(error, (TerminalError, *self.non_retryable))
+        return not isinstance(error, (*_FINAL, *self.non_retryable))
 
     def interval(self, attempt: int, *, jitter: float = 0.0) -> float:
         """Seconds to wait after failed attempt number `attempt`; `jitter` is from 0 to 1."""

@@ -125,6 +125,11 @@ class Workflow(Generic[P, R]):
     def __repr__(self) -> str:
         return f"<Workflow {self.name!r} {self.reference}>"
 
+    @property
+    def place(self) -> str:
+        """Where it is defined, for messages: `module:qualified name (line n)`."""
+        return f"{self.reference} (line {self.fn.__code__.co_firstlineno})"
+
     def __call__(
         self, ctx: WorkflowContext, *args: P.args, **kwargs: P.kwargs
     ) -> Coroutine[Any, Any, R]:
@@ -163,16 +168,16 @@ class Workflow(Generic[P, R]):
 class WorkflowProgram:
     """One instance's workflow as the machine sees it (`machine.Program`)."""
 
-    __slots__ = ("_instance_id", "_workflow", "name")
+    __slots__ = ("_workflow", "instance_id", "name")
 
     def __init__(self, workflow: Workflow[Any, Any], instance_id: str) -> None:
         self.name = workflow.name
         self._workflow = workflow
-        self._instance_id = instance_id
+        self.instance_id = instance_id
 
     def run(self, machine: Machine, started: Started) -> Coroutine[Any, Any, Any]:
         args, kwargs = self._workflow.parameters.decode(started.arguments)
-        ctx = WorkflowContext(machine, self._instance_id)
+        ctx = WorkflowContext(machine, self.instance_id)
         return self._run(ctx, args, kwargs)
 
     def encode_result(self, value: Any) -> str:

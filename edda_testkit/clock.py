@@ -28,16 +28,17 @@ from types import FunctionType
 from typing import Any
 from weakref import WeakSet
 
-from edda_testkit.places import as_place, as_function, frames_of
+from edda_testkit.places import as_job, as_place, module_of
 
 __all__ = ["Due", "OutsideTimeoutError", "VirtualClock", "VirtualLoop"]
 
-# freezegun swaps module attributes, ours too when a test froze time before this module was loaded.
-# What must stay real is therefore reached through the class itself, or kept as a default argument.
+# freezegun swaps module attributes, ours too if a test froze time before this room was loaded:
+# we take the real class out of whatever `datetime` is, and keep clocks as default arguments.
 EPOCH = next(kind for kind in datetime.__mro__ if kind.__module__ == "datetime")(
     1970, 1, 1, tzinfo=UTC
 )
 MICROSECOND = timedelta(microseconds=1)
+Callback = Callable[[], object]
 
 # Futures made here are settled by tasks and timers of the same loop, never by the outside.
 INSIDE = frozenset(f"asyncio.{name}" for name in ("locks", "queues", "tasks", "taskgroups"))
@@ -45,7 +46,8 @@ INSIDE_FUNCTIONS = frozenset({"TaskGroup.__aexit__"})  # anyio's waits for its o
 # A reader or writer may release whoever is parked in one of these.
 PARKING = frozenset({"asyncio.locks", "asyncio.queues"})
 MAX_ROUNDS = 200_000
-CLOSING_ROUNDS = 20
+CLOSING_ROUNDS = 10
+CLOSING_SECONDS = 1.0
 # Any: we go through asyncio's private doors, which are the same on 3.11, 3.12 and 3.13.
 SELECTOR_LOOP: Any = asyncio.SelectorEventLoop
 TIMER: Any = asyncio.TimerHandle
@@ -60,12 +62,10 @@ class Due:
 
     __slots__ = ("_clock", "callback", "due")
 
-    def __init__(
-        self, clock: "VirtualClock", due: datetime, callback: Callable[[], object]
-    ) -> None:
+    def __init__(self, clock: "VirtualClock", due: datetime, callback: Callback) -> None:
         self._clock = clock
         self.due = due
-        self.callback: Callable[[], object] | None = callback
+        self.callback: Callback | None = callback
 
     def cancel(self) -> None:
         """Forget the callback; without effect once it was popped."""
@@ -98,9 +98,8 @@ class VirtualClock:
         target = as_utc(instant)
         if target < self._now:
             raise ValueError(
-                f"Virtual time never goes backward: it is {self._now.isoformat()}, "
-                f"and {target.isoformat()} was asked for. "
-                "Start another simulation for an earlier time."
+                f"Virtual time never goes backward: it is {self._now.isoformat()}, and "
+                f"{target.isoformat()} was asked for. An earlier time needs another simulation."
             )
         self._now = target
         for listener in tuple(self._listeners):
@@ -111,7 +110,7 @@ class VirtualClock:
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)
 
-    def call_at(self, due: datetime, callback: Callable[[], object]) -> Due:
+    def call_at(self, due: datetime, callback: Callback) -> Due:
         """Keep `callback` until `pop_due` hands it out, at `due` or at once if that has passed."""
         entry = Due(self, as_utc(due), callback)
         heappush(self._heap, (entry.due, next(self._sequence), entry))
@@ -122,7 +121,7 @@ class VirtualClock:
         self._drop_cancelled_head()
         return self._heap[0][0] if self._heap else None
 
-    def pop_due(self) -> Callable[[], object] | None:
+    def pop_due(self) -> Callback | None:
         """Take the first callback that is due by now, or None; its caller calls it."""
         self._drop_cancelled_head()
         if not self._heap or self._heap[0][0] > self._now:
@@ -160,8 +159,6 @@ class VirtualLoop(SELECTOR_LOOP):  # type: ignore[misc]
         self._inside: WeakSet[asyncio.Future[Any]] = WeakSet()
         self._jobs: set[_Job] = set()
 
-    # -- time
-
     def time(self) -> float:
         """Virtual seconds since the clock's start."""
         return (self._clock.now() - self._clock.start).total_seconds()
@@ -190,8 +187,6 @@ class VirtualLoop(SELECTOR_LOOP):  # type: ignore[misc]
             self._timers.add(timer)
         return timer
 
-    # -- what runs
-
     def run_ready(self) -> None:
         """Run callbacks and tasks until none can go on now, polling I/O without blocking.
 
@@ -199,7 +194,7 @@ class VirtualLoop(SELECTOR_LOOP):  # type: ignore[misc]
         """
         with self._current():
             for _ in range(MAX_ROUNDS):
-                self._run_one_round()
+                self._run_once()
                 if not self._ready and self._has_outside_files():
                     self._process_events(self._selector.select(0))
                 if not self._ready:
@@ -273,15 +268,17 @@ class VirtualLoop(SELECTOR_LOOP):  # type: ignore[misc]
         """Refused: a simulation's loop does not run by itself."""
         raise RuntimeError("A VirtualLoop does not run by itself: advance the simulation instead.")
 
-    # -- the end
-
     def close(self) -> None:
         """Cancel what is pending, let it end, give everything back. Never raises for user code."""
         if self.is_closed():
             return
-        for _ in range(CLOSING_ROUNDS):
-            if not self._wind_down(limit_seconds=1.0):
-                break
+        for limit_seconds in (CLOSING_SECONDS, *[0.0] * CLOSING_ROUNDS):
+            if pending := self._pending_tasks():
+                for task in pending:
+                    task.cancel()
+                self._let_end(pending, limit_seconds)
+        if self._asyncgens:
+            self._let_end([self.create_task(self.shutdown_asyncgens())], CLOSING_SECONDS)
         for task in self._pending_tasks():  # it swallowed every cancellation: leave it, silently
             task._log_destroy_pending = False
         for timer in tuple(self._timers):
@@ -290,28 +287,13 @@ class VirtualLoop(SELECTOR_LOOP):  # type: ignore[misc]
             future.cancel()
         super().close()
 
-    def _wind_down(self, limit_seconds: float) -> bool:
-        """Cancel and run once; whether anything was left to wind down."""
-        pending = self._pending_tasks()
-        if not pending and not self._asyncgens:
-            return False
-        for task in pending:
-            task.cancel()
-        if not pending:
-            self.create_task(self.shutdown_asyncgens())
-        # It may wait outside too long, or never rest: the next round cancels again.
+    def _let_end(self, closing: list[Any], limit_seconds: float) -> None:
+        # It may wait outside too long, or never rest: then the next round cancels again.
         with suppress(RuntimeError):
             self.run_ready()
-            while any(not task.done() for task in pending) and self.is_waiting_outside():
+            while any(not task.done() for task in closing) and self.is_waiting_outside():
                 self.wait_outside(limit_seconds)
                 self.run_ready()
-        for task in pending:
-            if task.done() and not task.cancelled() and (error := task.exception()):
-                message = "an activity failed while its loop was closed"
-                self.call_exception_handler({"message": message, "exception": error, "task": task})
-        return True
-
-    # -- inside
 
     @contextmanager
     def _current(self) -> Iterator[None]:
@@ -322,10 +304,9 @@ class VirtualLoop(SELECTOR_LOOP):  # type: ignore[misc]
         self._check_closed()
         outer, hooks = events._get_running_loop(), sys.get_asyncgen_hooks()
         if outer is self:
-            raise RuntimeError(
-                "This VirtualLoop is running already: an activity must not drive it."
-            )
+            raise RuntimeError("This VirtualLoop is running: an activity must not drive it.")
         self._thread_id = threading.get_ident()
+        self._stopping = True  # with it, asyncio's `_run_once` polls instead of blocking
         sys.set_asyncgen_hooks(self._asyncgen_firstiter_hook, self._asyncgen_finalizer_hook)
         events._set_running_loop(self)
         try:
@@ -333,20 +314,12 @@ class VirtualLoop(SELECTOR_LOOP):  # type: ignore[misc]
         finally:
             events._set_running_loop(outer)
             sys.set_asyncgen_hooks(*hooks)
-            self._thread_id = None
-
-    def _run_one_round(self) -> None:
-        """Poll, then run what is ready: asyncio's own round, which does not block when stopping."""
-        self._stopping = True
-        try:
-            self._run_once()
-        finally:
-            self._stopping = False
+            self._thread_id, self._stopping = None, False
 
     def _outside(self) -> Iterator[Callable[[], str]]:
         """Whatever holds time, each as a function that describes it."""
         for job in tuple(self._jobs):
-            yield job.describe
+            yield partial(as_job, job.func)
         for future in tuple(self._foreign):
             # Callbacks are the sign that somebody waits: a task, shield(), wait(), a thread pool.
             if not future.done() and future._callbacks and not self._is_timed(future):
@@ -358,7 +331,7 @@ class VirtualLoop(SELECTOR_LOOP):  # type: ignore[misc]
                 continue
             # A future made without create_future(), by a library that hands it to a thread.
             is_bare = type(waiter) is asyncio.Future and waiter not in self._inside
-            if is_bare or (has_files and is_parked(task)):
+            if is_bare or (has_files and module_of(task) in PARKING):
                 yield partial(as_place, task)
 
     def _is_timed(self, future: asyncio.Future[Any]) -> bool:
@@ -366,8 +339,8 @@ class VirtualLoop(SELECTOR_LOOP):  # type: ignore[misc]
         return any(timer._callback == future.set_result for timer in self._timers)
 
     def _describe(self, future: asyncio.Future[Any]) -> str:
-        waiting = [task for task in self._pending_tasks() if task._fut_waiter is future]
-        return ", ".join(map(as_place, waiting)) or f"somebody awaits {future!r}"
+        places = [as_place(task) for task in self._pending_tasks() if task._fut_waiter is future]
+        return ", ".join(places) or f"somebody awaits {future!r}"
 
     def _pending_tasks(self) -> list[Any]:  # Any: asyncio's types hide what a task awaits
         return [task for task in tuple(self._tasks) if not task.done()]
@@ -404,26 +377,19 @@ class _Job:
 
     def __init__(self, loop: VirtualLoop, func: Callable[..., Any]) -> None:
         self._loop = loop
-        self._func = func
+        self.func = func
 
     def __call__(self, *args: Any) -> Any:
         self._loop._jobs.add(self)
         try:
-            return _call_as_user(self._func, *args)
+            return CALL(self.func, *args)
         finally:
             self._loop._jobs.discard(self)
             self._loop._write_to_self()  # wakes wait_outside if its future was cancelled meanwhile
 
-    def describe(self) -> str:
-        return f"a thread runs {as_function(self._func)}"
-
-
-def _call(func: Callable[..., Any], *args: Any) -> Any:
-    return func(*args)
-
 
 # freezegun shows real time to callers in our package; `to_thread(time.time)` is the user's call.
-_call_as_user = FunctionType(_call.__code__, {"__name__": "activity_thread"})
+CALL = FunctionType((lambda func, *args: func(*args)).__code__, {"__name__": "activity_thread"})
 
 
 def as_utc(instant: datetime) -> datetime:
@@ -434,7 +400,3 @@ def as_utc(instant: datetime) -> datetime:
             "give it one, such as tzinfo=timezone.utc."
         )
     return EPOCH + (instant - EPOCH)
-
-
-def is_parked(task: asyncio.Task[Any]) -> bool:
-    return any(frame.f_globals.get("__name__") in PARKING for frame in frames_of(task)[-1:])

@@ -9,7 +9,7 @@ from functools import partial
 from types import FrameType
 from typing import Any
 
-__all__ = ["as_function", "as_place"]
+__all__ = ["as_job", "as_place", "frames_of", "module_of"]
 
 STANDARD_LIBRARY = asyncio.__file__.removesuffix("asyncio/__init__.py")
 
@@ -22,13 +22,18 @@ def as_place(task: asyncio.Task[Any]) -> str:
     return f"task {task.get_name()!r} awaits at {', in '.join(lines) or 'an unknown line'}"
 
 
-def as_function(func: Callable[..., Any]) -> str:
-    """A function by name and source line, out of the wrapping that `to_thread` puts it in."""
+def as_job(func: Callable[..., Any]) -> str:
+    """What a thread runs, by name and source line."""
     while isinstance(func, partial):  # to_thread() makes partial(context.run, func, ...)
         func = func.args[0] if getattr(func.func, "__name__", "") == "run" else func.func
     code = getattr(func, "__code__", None)
     where = f" at {code.co_filename}:{code.co_firstlineno}" if code else ""
-    return f"{getattr(func, '__qualname__', repr(func))}{where}"
+    return f"a thread runs {getattr(func, '__qualname__', repr(func))}{where}"
+
+
+def module_of(task: asyncio.Task[Any]) -> str:
+    """The name of the module a task's innermost frame runs in."""
+    return "".join(str(frame.f_globals.get("__name__")) for frame in frames_of(task)[-1:])
 
 
 def frames_of(task: asyncio.Task[Any]) -> list[FrameType]:

@@ -1,0 +1,472 @@
+"""The app: everything plugged together, and the client of what it runs.
+
+The composition root. It chooses a store by URL, opens a worker on the running event loop, and
+offers what callers need: start, events in, status, result, history, cancel. It decides what a
+workflow's name means here, and validates events at the door when it knows the models.
+"""
+
+import asyncio
+import importlib
+import os
+import secrets
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Self
+
+from cloudevents.core.v1.event import CloudEvent
+
+from edda import current
+from edda.attempt import DirectActivities
+from edda.codec import Value, decode_error, encode_error, resolve
+from edda.commands import Cancellation, Failure, Result
+from edda.errors import (
+    ArgumentError,
+    BrokerError,
+    DuplicateWorkflowError,
+    InstanceExistsError,
+    InstanceNotFoundError,
+    InvalidEventError,
+    NoAppError,
+    ResultTimeout,
+    StoreUrlError,
+    UnknownWorkflowError,
+    WorkflowCancelled,
+    WorkflowFailed,
+    WorkflowStuck,
+    sentence,
+)
+from edda.events import TARGET, Envelope, as_envelope, received
+from edda.history import Event, Started
+from edda.ports import (
+    Activities,
+    Clock,
+    Delivered,
+    Instance,
+    NewInstance,
+    Sender,
+    Status,
+    Store,
+    Wait,
+)
+from edda.retry import DEFAULT_RETRY_POLICY, RetryPolicy
+from edda.sender import HttpSender
+from edda.stores.memory import MemoryStore
+from edda.stores.sqlite import SqliteStore
+from edda.turn import Post
+from edda.worker import Worker
+from edda.workflow import Workflow, registry
+
+__all__ = ["EddaApp", "SystemClock", "open_store"]
+
+Scope = MutableMapping[str, Any]
+
+
+class SystemClock:
+    """The machine's clock and its entropy (`ports.Clock`)."""
+
+    def now(self) -> datetime:
+        """The present in UTC."""
+        return datetime.now(UTC)
+
+    def entropy(self, bits: int) -> int:
+        """Bits from the operating system."""
+        return secrets.randbits(bits)
+
+
+class EddaApp:
+    """An engine on one database; also an ASGI application.
+
+    `db_url` is `memory://`, `sqlite:///relative.db`, `sqlite:////absolute.db` or
+    `postgresql://...`. `workflows=None` means every workflow decorated at module level, and
+    those given to `start`. With `worker=False` the app accepts, and runs nothing.
+    `max_concurrent` limits turns under way, not instances. `store`, `clock`, `activities` and
+    `sender` replace the doors.
+    """
+
+    def __init__(
+        self,
+        service_name: str = "edda",
+        db_url: str = "sqlite:///edda.db",
+        *,
+        workflows: Sequence[Workflow[..., Any]] | None = None,
+        default_retry_policy: RetryPolicy | None = None,
+        max_concurrent: int = 1000,
+        lease_seconds: float = 30.0,
+        broker_url: str | None = None,
+        auth: Any = None,
+        max_body_bytes: int = 1 << 20,
+        worker: bool = True,
+        store: Store | None = None,
+        clock: Clock | None = None,
+        activities: Activities | None = None,
+        sender: Sender | None = None,
+    ) -> None:
+        self.service_name = service_name
+        self.db_url = db_url
+        self.broker_url = broker_url
+        self.auth = auth
+        self.max_body_bytes = max_body_bytes
+        self.default_retry_policy = default_retry_policy or DEFAULT_RETRY_POLICY
+        self.clock: Clock = clock or SystemClock()
+        self.store: Store = store or open_store(db_url, self.clock)
+        self.models: dict[str, Value] = {}
+        self._activities: Activities = activities or DirectActivities()
+        self._sender: Sender = sender or HttpSender()
+        self._runs_worker = worker
+        self._max_concurrent = max_concurrent
+        self._lease_seconds = lease_seconds
+        self._takes_any = workflows is None
+        self._workflows: dict[str, Workflow[..., Any]] = {}
+        for one in workflows or ():
+            self.bind(one)
+        self._worker: Worker | None = None
+        self._watcher: asyncio.Task[None] | None = None
+        self._waiting: dict[str, list[asyncio.Future[None]]] = {}
+        self._asgi: Callable[..., Awaitable[None]] | None = None
+        self.is_open = False
+
+    def __repr__(self) -> str:
+        state = "open" if self.is_open else "closed"
+        return f"<EddaApp {self.service_name!r} on {self.db_url}, {state}>"
+
+    # ---- Life ------------------------------------------------------------------------------------
+
+    async def initialize(self) -> None:
+        """Open the store, make this the current app and begin to work. Doing it twice is fine."""
+        if self.is_open:
+            return
+        await self.store.open()
+        self.is_open = True
+        current.enter(self)
+        if not self._runs_worker:
+            return
+        await self.store.retry_stuck()
+        self._worker = Worker(
+            f"{self.service_name}-{os.getpid()}-{secrets.token_hex(4)}",
+            store=self.store,
+            clock=self.clock,
+            activities=self._activities,
+            send=self.post,
+            names=self.names,
+            resolve=self.resolve,
+            models=self.models,
+            retry_policy=self.default_retry_policy,
+            on_over=self._tell,
+            max_concurrent=self._max_concurrent,
+            lease_seconds=self._lease_seconds,
+        )
+        self._worker.open()
+        self._watcher = asyncio.create_task(self._watch(), name=f"{self.service_name}-watch")
+
+    async def shutdown(self) -> None:
+        """Let turns come to an end for a moment, give back the leases, close the store."""
+        if not self.is_open:
+            return
+        self.is_open = False
+        current.forget(self)
+        if self._watcher is not None:
+            self._watcher.cancel()
+            await asyncio.gather(self._watcher, return_exceptions=True)
+        if self._worker is not None:
+            await self._worker.close()
+            self._worker = None
+        self._tell_all()
+        await self.store.close()
+
+    async def __aenter__(self) -> Self:
+        await self.initialize()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.shutdown()
+
+    async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
+        """The ASGI door (extra `http`)."""
+        if self._asgi is None:
+            # Not imported above: it needs Starlette, which an engine without HTTP does not.
+            self._asgi = importlib.import_module("edda.http").asgi(self)
+        await self._asgi(scope, receive, send)
+
+    # ---- What names mean here --------------------------------------------------------------------
+
+    def bind(self, workflow: Workflow[..., Any]) -> None:
+        """Let a workflow's name mean it in this app. Raises `DuplicateWorkflowError`."""
+        if not isinstance(workflow, Workflow):
+            raise ArgumentError(
+                "EddaApp", [f"expected a function decorated with @workflow, got {workflow!r}"]
+            )
+        known = self._workflows.setdefault(workflow.name, workflow)
+        if known is workflow:
+            return
+        if known.fn.__code__ is not workflow.fn.__code__:
+            raise DuplicateWorkflowError(workflow.name, known.place, workflow.place)
+        self._workflows[workflow.name] = workflow  # the same function, made anew by its closure
+
+    def replace(self, workflow: Workflow[..., Any]) -> None:
+        """Deploy other code under a name that is known already."""
+        self._workflows[workflow.name] = workflow
+
+    def resolve(self, name: str) -> Workflow[..., Any]:
+        """The workflow of that name. Raises `UnknownWorkflowError`, `DuplicateWorkflowError`."""
+        bound = self._workflows.get(name)
+        if bound is not None:
+            return bound
+        candidates = registry.get(name, []) if self._takes_any else []
+        if not candidates:
+            raise UnknownWorkflowError(name, self.names())
+        if len(candidates) > 1:
+            raise DuplicateWorkflowError(name, *(one.place for one in candidates[:2]))
+        self.bind(candidates[0])
+        return candidates[0]
+
+    def names(self) -> list[str]:
+        """The names whose instances this app runs; one with two meanings is left alone."""
+        names = dict.fromkeys(self._workflows)
+        if self._takes_any:
+            names |= dict.fromkeys(name for name, known in registry.items() if len(known) == 1)
+        return list(names)
+
+    # ---- Instances -------------------------------------------------------------------------------
+
+    async def start(
+        self,
+        workflow: Workflow[..., Any],
+        /,
+        *args: Any,
+        instance_id: str | None = None,
+        **kwargs: Any,
+    ) -> str:
+        """Store a new instance of `workflow` and return its id; its first turn follows.
+
+        The same `instance_id` with the same arguments starts once. Raises `ArgumentError`,
+        `InstanceExistsError`, `StoreUnavailableError`.
+        """
+        self.bind(workflow)
+        if instance_id is not None and (not isinstance(instance_id, str) or not instance_id):
+            raise ArgumentError(
+                "start", [f"instance_id must be a non-empty string, got {sentence(instance_id)}"]
+            )
+        self._check_open(f"{workflow.name}.start()")
+        arguments = workflow.parameters.accept(args, kwargs)
+        id = instance_id or f"{workflow.name}-{self.clock.entropy(128):032x}"
+        started = Started(0, self.clock.now(), workflow.name, arguments, self.clock.entropy(63))
+        worker = self._worker if self._worker is not None and self._worker.has_room else None
+        created = await self.store.create(
+            NewInstance(
+                id,
+                workflow.name,
+                started,
+                None if worker is None else worker.id,
+                self._lease_seconds,
+            )
+        )
+        if created.existing is not None:
+            name, known = created.existing
+            if name != workflow.name:
+                raise InstanceExistsError(id, f"the workflow {name!r}")
+            if not workflow.parameters.same(known.arguments, arguments):
+                raise InstanceExistsError(id, f"the arguments {known.arguments}")
+        elif created.claimed is not None and worker is not None:
+            worker.adopt(created.claimed)
+        elif self._worker is not None:
+            self._worker.wake([id])
+        return id
+
+    async def instance(self, instance_id: str) -> Instance:
+        """One instance. Raises `InstanceNotFoundError`."""
+        found = await self.store.instance(instance_id)
+        if found is None:
+            raise InstanceNotFoundError(instance_id)
+        return found
+
+    async def status(self, instance_id: str) -> Status:
+        """Where an instance stands. Raises `InstanceNotFoundError`."""
+        return (await self.instance(instance_id)).status
+
+    async def history(self, instance_id: str) -> list[Event]:
+        """The events of an instance, oldest first. Raises `InstanceNotFoundError`."""
+        events = await self.store.history(instance_id)
+        if not events:
+            raise InstanceNotFoundError(instance_id)
+        return events
+
+    async def find(
+        self,
+        *,
+        status: Status | str | None = None,
+        workflow: str | None = None,
+        limit: int = 100,
+        after: str | None = None,
+    ) -> list[Instance]:
+        """Instances by id, at most `limit`, those after the id `after`."""
+        wanted = None if status is None else Status(status)
+        return await self.store.find(status=wanted, workflow=workflow, limit=limit, after=after)
+
+    async def cancel(self, instance_id: str) -> bool:
+        """Ask for an instance to be cancelled; False when it has ended already.
+
+        Raises `InstanceNotFoundError`.
+        """
+        asked = await self.store.request_cancel(instance_id)
+        if not asked:
+            await self.instance(instance_id)
+        elif self._worker is not None:
+            self._worker.wake([instance_id])
+        return asked
+
+    async def retry(self, instance_id: str | None = None) -> int:
+        """Try stuck instances again, one or all; how many."""
+        count = await self.store.retry_stuck(instance_id)
+        if self._worker is not None:
+            self._worker.wake_all()
+        return count
+
+    async def result(self, instance_id: str, timeout: float | None = None) -> Any:  # noqa: ASYNC109
+        """What the workflow returned; waits for it, at most `timeout` seconds (None: for ever).
+
+        Raises `ResultTimeout`, `WorkflowFailed` (its cause is the workflow's exception),
+        `WorkflowCancelled`, `WorkflowStuck` or `InstanceNotFoundError`.
+        """
+        try:
+            async with asyncio.timeout(timeout):
+                while True:
+                    future = asyncio.get_running_loop().create_future()
+                    self._waiting.setdefault(instance_id, []).append(future)
+                    found = await self.instance(instance_id)
+                    if found.status.is_final or found.status is Status.STUCK:
+                        return self.outcome_of(found)
+                    await future
+        except TimeoutError:
+            found = await self.instance(instance_id)
+            if found.status.is_final:
+                return self.outcome_of(found)
+            raise ResultTimeout(instance_id, found.status, timeout) from None
+
+    def outcome_of(self, instance: Instance) -> Any:
+        """The result of a finished instance, or the error that says why there is none."""
+        match instance.outcome:
+            case Result(value):
+                return self.resolve(instance.workflow).result.decode(value)
+            case Failure(error):
+                raise WorkflowFailed(instance.id, decode_error(error))
+            case Cancellation():
+                raise WorkflowCancelled(instance.id)
+        if instance.problem is not None:
+            raise WorkflowStuck(instance.id, decode_error(instance.problem))
+        raise ResultTimeout(instance.id, instance.status, None)
+
+    # ---- Events ----------------------------------------------------------------------------------
+
+    async def handle_event(
+        self, event: CloudEvent | Mapping[str, Any], instance_id: str | None = None
+    ) -> Delivered:
+        """Accept one CloudEvent (the SDK's, or a mapping in the JSON event format).
+
+        `instance_id` addresses it to one instance. Returns when it is stored. Raises
+        `ArgumentError` for what is no CloudEvent, `InvalidEventError` when every wait that it
+        fits refuses its data.
+        """
+        if isinstance(event, CloudEvent):
+            attributes, data = dict(event.get_attributes()), event.get_data()
+        elif isinstance(event, Mapping):
+            attributes = {key: value for key, value in event.items() if key != "data"}
+            data = event.get("data")
+        else:
+            raise ArgumentError(
+                "handle_event", [f"expected a CloudEvent or a mapping, got {sentence(event)}"]
+            )
+        if instance_id is not None:
+            attributes[TARGET] = instance_id
+        return (await self.handle_events([as_envelope(attributes, data)]))[0]
+
+    async def handle_events(self, envelopes: Sequence[Envelope]) -> list[Delivered]:
+        """Accept events, all or none. Raises `InvalidEventError` for the first refused one."""
+        self._check_open("handle_events()")
+        delivered = await self.store.deliver(envelopes, self._judge)
+        for one in delivered:
+            for refusal in one.refusals:
+                raise decode_error(refusal)
+        if self._worker is not None:
+            self._worker.wake(id for one in delivered for id in one.woken)
+        return delivered
+
+    async def send(self, envelope: Envelope, broker_url: str | None = None) -> None:
+        """Post an event to a broker where one is named, else accept it here."""
+        url = broker_url or self.broker_url or os.environ.get("EDDA_BROKER_URL")
+        if url:
+            await self._sender.post(envelope, url)
+        else:
+            await self.handle_events([envelope])
+
+    async def post(self, post: Post) -> Result | Failure:
+        """Make one attempt to send an event for a workflow."""
+        try:
+            await self.send(post.envelope, post.broker_url)
+        except (BrokerError, InvalidEventError, NoAppError) as error:
+            return Failure(encode_error(error))
+        return Result(post.envelope.text)
+
+    def _judge(self, wait: Wait, envelope: Envelope) -> str | None:
+        """Why a wait refuses an event, as an encoded error, or None (law M6)."""
+        if wait.model is None or wait.on_invalid == "raise":
+            return None
+        model = self.models.get(wait.model)
+        if model is None:
+            found = resolve(wait.model)
+            if found is None:
+                return None  # a bare door: the instance itself will refuse it
+            model = self.models[wait.model] = Value(found, wait.model)
+        try:
+            received(envelope.text, model)
+        except InvalidEventError as error:
+            return encode_error(error)
+        return None
+
+    # ---- Watching ----------------------------------------------------------------------------------
+
+    async def _watch(self) -> None:
+        while True:
+            await self.store.changed()
+            if self._worker is not None:
+                self._worker.wake_all()
+            self._tell_all()
+
+    def _tell(self, instance_id: str) -> None:
+        for future in self._waiting.pop(instance_id, ()):
+            if not future.done():
+                future.set_result(None)
+
+    def _tell_all(self) -> None:
+        for instance_id in list(self._waiting):
+            self._tell(instance_id)
+
+    def _check_open(self, call: str) -> None:
+        if not self.is_open:
+            raise NoAppError(
+                call, "Open the app first: `async with app:`, or `await app.initialize()`."
+            )
+
+
+def open_store(url: str, clock: Clock) -> Store:
+    """The store that a URL names, not opened yet. Raises `StoreUrlError`."""
+    scheme, separator, rest = url.partition("://") if isinstance(url, str) else ("", "", "")
+    if not separator:
+        raise StoreUrlError(sentence(url), "is not a URL")
+    match scheme:
+        case "memory":
+            if rest:
+                raise StoreUrlError(url, "names something after memory://, which has no name")
+            return MemoryStore(clock)
+        case "sqlite":
+            if not rest.startswith("/") or not rest[1:]:
+                raise StoreUrlError(url, "names no file")
+            return SqliteStore(rest[1:], clock)
+        case "postgresql" | "postgres":
+            raise StoreUrlError(url, "needs the PostgreSQL store, which this version has not")
+    raise StoreUrlError(url, f"has the unknown scheme {scheme!r}")

@@ -1,0 +1,92 @@
+"""One attempt of one activity: arguments decoded, the function called, everything into values.
+
+The only place where an activity's function is called. It knows nothing of retries, histories or
+stores; what goes wrong is a `Failure` value, never an exception.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from edda.activity import ActivityContext
+from edda.codec import encode_error
+from edda.commands import Failure, Result
+from edda.errors import ActivityTimeoutError
+from edda.ports import Call
+
+__all__ = ["DirectActivities", "attempt"]
+
+
+class DirectActivities:
+    """The door as production uses it: the activity's own function; plain ones in a thread."""
+
+    async def attempt(self, call: Call) -> Result | Failure:
+        """Make one attempt (`ports.Activities`)."""
+        return await attempt(call, call.activity.fn, in_thread=True)
+
+
+async def attempt(
+    call: Call,
+    function: Callable[..., Any],
+    *,
+    in_thread: bool,
+    connection: Any = None,
+    with_context: bool = True,
+) -> Result | Failure:
+    """Call `function` in place of the activity's own and return how it came out.
+
+    A plain function runs in a thread when `in_thread`. `timeout_seconds` of the activity limits
+    the attempt; a thread that is still at work then runs on, unheard. Without `with_context`
+    the function is not given the activity's context.
+    """
+    activity = call.activity
+    try:
+        args, kwargs = activity.parameters.decode(call.arguments)
+        if with_context:
+            ctx = ActivityContext(
+                call.instance_id, call.workflow, call.id, call.attempt, connection
+            )
+            args = (ctx, *args)
+        if activity.timeout_seconds is None:
+            value = await _run(function, args, kwargs, in_thread=in_thread)
+        else:
+            value = await _run_within(
+                activity.timeout_seconds, activity.name, function, args, kwargs, in_thread
+            )
+        return Result(activity.result.encode(value))
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise  # somebody cancelled this attempt: its outcome is not wanted
+        return Failure(encode_error(error))
+    except (Exception, SystemExit) as error:  # goes to the workflow, by way of the retry policy
+        return Failure(encode_error(error))
+
+
+async def _run(
+    function: Callable[..., Any], args: Any, kwargs: dict[str, Any], *, in_thread: bool
+) -> Any:
+    if in_thread and not asyncio.iscoroutinefunction(function):
+        value = await asyncio.to_thread(function, *args, **kwargs)
+    else:
+        value = function(*args, **kwargs)
+    # A plain function may hand out a coroutine (a functools.partial, a decorated one).
+    return await value if asyncio.iscoroutine(value) else value
+
+
+async def _run_within(
+    seconds: float,
+    name: str,
+    function: Callable[..., Any],
+    args: Any,
+    kwargs: dict[str, Any],
+    in_thread: bool,
+) -> Any:
+    deadline = asyncio.timeout(seconds)
+    try:
+        async with deadline:
+            return await _run(function, args, kwargs, in_thread=in_thread)
+    except TimeoutError as error:
+        if deadline.expired():
+            raise ActivityTimeoutError(name, seconds) from error
+        raise

@@ -1,0 +1,1 @@
+"""Where instances, histories and messages are kept: one module a database."""

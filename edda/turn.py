@@ -1,0 +1,486 @@
+"""One turn of one instance: load ▶ feed ▶ decide ▶ perform ▶ commit.
+
+A turn begins with a claimed instance and ends when the instance waits for something that will
+come from outside, or has finished. In between it hands out the calls to make and is told how
+they came out. Each step is one commit (law T1); `edda.turn` is the only place that commits.
+
+Who drives a turn decides when calls run and when time passes: the worker in production, the
+simulation in tests. Deliberately absent: tasks, sleeping, queues, and any choice of order
+beyond law M7's: the earlier answer wins, and at one instant the event.
+"""
+
+import json
+from collections.abc import Iterator, MutableMapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from hashlib import blake2b
+
+from edda.activity import Activity
+from edda.codec import Value, decode_error, encode_error
+from edda.commands import (
+    ActivityAsk,
+    Answer,
+    Cancellation,
+    EventAsk,
+    Expiry,
+    Failure,
+    Result,
+    SendAsk,
+    TimerAsk,
+)
+from edda.errors import (
+    DecodingError,
+    DefinitionError,
+    InvalidEventError,
+    NonDeterminismError,
+    RetryExhaustedError,
+    RunawayWorkflowError,
+)
+from edda.events import Envelope, canonical, match_values, received
+from edda.history import (
+    Answered,
+    Asked,
+    Attempted,
+    CancelRequested,
+    Event,
+    Refused,
+)
+from edda.machine import Machine, Open
+from edda.ports import Call, Claimed, Clock, Commit, Committed, Message, Status, Store, Wait
+from edda.retry import DEFAULT_RETRY_POLICY, RetryPolicy
+from edda.workflow import Workflow
+
+__all__ = ["Post", "Step", "Turn", "wait_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """One attempt to send an event for a workflow."""
+
+    instance_id: str
+    id: str
+    envelope: Envelope
+    broker_url: str | None
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What a turn wants after a step.
+
+    `calls` are to be begun now, each answered by `Turn.answer`; `dropped` are the ids of calls
+    whose outcome is not wanted any more. `due` is when the instance next does something by
+    itself: `Turn.poke` is called then at the latest. `is_over` means the turn has ended and the
+    lease is given back.
+    """
+
+    calls: tuple[Call | Post, ...] = ()
+    dropped: tuple[str, ...] = ()
+    due: datetime | None = None
+    is_over: bool = False
+
+
+class Turn:
+    """Drives the machine of one claimed instance. Use `begin`, then `answer` and `poke`.
+
+    `models` is filled with the models of the waits that are met, by name, so that the door can
+    validate events before it accepts them (law M6).
+    """
+
+    def __init__(
+        self,
+        claimed: Claimed,
+        workflow: Workflow[..., object],
+        *,
+        store: Store,
+        clock: Clock,
+        retry_policy: RetryPolicy = DEFAULT_RETRY_POLICY,
+        models: MutableMapping[str, Value] | None = None,
+    ) -> None:
+        self.lease = claimed.lease
+        self.instance_id = claimed.lease.instance_id
+        self.machine = Machine(workflow.program(self.instance_id))
+        self.in_flight: dict[str, int] = {}  # call id → attempt
+        self._workflow = workflow
+        self._store = store
+        self._clock = clock
+        self._retry_policy = retry_policy
+        self._models = {} if models is None else models
+        self._history = claimed.history
+        self._stored = len(claimed.history)
+        self._messages = claimed.messages
+        self._cancel_requested = claimed.cancel_requested
+        self._events: list[Event] = []
+        self._taken: list[int] = []
+        self._is_over = False
+
+    def __repr__(self) -> str:
+        return f"<Turn of {self.instance_id!r}: {self.machine!r}, {len(self.in_flight)} calls>"
+
+    # ---- The four things that can happen to a turn -----------------------------------------------
+
+    async def begin(self) -> Step:
+        """Replay the history and take the first step. Parks the instance when it diverges."""
+        try:
+            self.machine.replay(self._history)
+        except _UNFIT as error:
+            return await self._park(error)
+        finally:
+            self._history = ()
+        return await self._advance()
+
+    async def answer(self, id: str, outcome: Result | Failure) -> Step:
+        """A call came out. An answer nobody waits for any more is dropped."""
+        attempt = self.in_flight.pop(id, None)
+        opened = self.machine.open.get(id)
+        if attempt is not None and opened is not None:
+            try:
+                self._take_answer(opened, attempt, outcome)
+            except _UNFIT as error:
+                return await self._park(error)
+        return await self._advance()
+
+    async def poke(self) -> Step:
+        """Something may have become due or arrived: look, and go on."""
+        committed = await self._store.commit(self._commit(release=False))
+        self._learn(committed)
+        return await self._advance()
+
+    def close(self) -> None:
+        """Drop the coroutine (law T4). What was not committed did not happen (law T1)."""
+        self._is_over = True
+        self.machine.close()
+
+    # ---- A step ----------------------------------------------------------------------------------
+
+    async def _advance(self) -> Step:
+        while True:
+            try:
+                self._take_what_is_ready()
+            except _UNFIT as error:
+                return await self._park(error)
+            calls = self._ready_calls()
+            if self.machine.outcome is None and calls and self._can_commit_later():
+                break
+            is_idle = not calls and not self.in_flight
+            if not self._events and not self._taken and not is_idle:
+                break
+            self._learn(await self._store.commit(self._commit(release=is_idle, busy=bool(calls))))
+            if self._is_over:
+                due, dropped = self.due, tuple(self.in_flight)
+                self.in_flight.clear()
+                self.close()
+                return Step((), dropped, due, is_over=True)
+            if not self._has_more():
+                assert not is_idle, "a store keeps the lease of an idle turn only for a reason"
+                break
+        dropped = tuple(id for id in self.in_flight if id not in self.machine.open)
+        for id in dropped:
+            del self.in_flight[id]
+        for call in calls:
+            self.in_flight[call.id] = call.attempt
+        return Step(calls, dropped, self.due)
+
+    @property
+    def due(self) -> datetime | None:
+        """The next instant at which something happens by itself."""
+        return min(filter(None, map(self._due_of, self.machine.open.values())), default=None)
+
+    def _due_of(self, opened: Open) -> datetime | None:
+        match opened.ask:
+            case TimerAsk(due=due):
+                return due
+            case EventAsk(deadline=deadline):
+                return deadline
+            case _:
+                return None if opened.ask.id in self.in_flight else opened.retry_at
+
+    def _can_commit_later(self) -> bool:
+        # Asks for activities alone can be committed with the first answer: were they lost with
+        # the process, the code would ask for the same again. Everything else is committed
+        # before anything is performed, deadlines above all.
+        return not self._taken and all(
+            isinstance(event, Asked) and isinstance(event.ask, ActivityAsk | SendAsk)
+            for event in self._events
+        )
+
+    def _has_more(self) -> bool:
+        return self._cancel_requested or bool(self._messages)
+
+    # ---- Taking what is ready ------------------------------------------------------------------------
+
+    def _take_what_is_ready(self) -> None:
+        self._collect()
+        if self._cancel_requested and self.machine.outcome is None:
+            self._cancel_requested = False
+            self._feed(CancelRequested(self.machine.next_seq, self._time()))
+        while self.machine.outcome is None:
+            ready = min(self._ready(), key=lambda entry: entry[:3], default=None)
+            if ready is None:
+                return
+            _, _, _, opened, message = ready
+            if message is not None:
+                self._take_message(opened, message)
+            elif isinstance(opened.ask, EventAsk):
+                self._feed_answer(opened, Expiry())
+            else:
+                self._feed_answer(opened, Result("null"))
+
+    def _ready(self) -> Iterator[tuple[datetime, int, int, Open, Message | None]]:
+        """What can be fed now, with its time; at one instant an event before a deadline (M7)."""
+        now = self._clock.now()
+        claimed: set[int] = set()
+        for order, opened in enumerate(self.machine.open.values()):
+            due = None if opened.retry_at is not None else self._due_of(opened)
+            if due is not None and due <= now:
+                yield due, 1, order, opened, None
+            if isinstance(opened.ask, EventAsk):
+                for message in self._messages:
+                    position = message.position
+                    if position not in claimed and self._fits(opened, message):
+                        claimed.add(position)
+                        yield message.at, 0, position, opened, message
+                        break
+
+    def _fits(self, opened: Open, message: Message) -> bool:
+        ask, envelope = opened.ask, message.envelope
+        assert isinstance(ask, EventAsk)
+        if ask.name != envelope.type or message.position in opened.refused:
+            return False
+        if envelope.instance_id not in (None, self.instance_id):
+            return False
+        if ask.match is None:
+            return True
+        wait = wait_of(ask)
+        return match_values(envelope.document, json.loads(wait.paths or "[]")) == wait.values
+
+    def _take_message(self, opened: Open, message: Message) -> None:
+        ask = opened.ask
+        assert isinstance(ask, EventAsk)
+        outcome: Answer = Result(message.envelope.text)
+        if opened.definition is not None:
+            try:
+                received(message.envelope.text, opened.definition)
+            except InvalidEventError as error:
+                if ask.on_invalid == "reject":
+                    self._refuse(opened, message, error)
+                    return
+                outcome = Failure(encode_error(error))
+        self._messages = tuple(m for m in self._messages if m is not message)
+        self._taken.append(message.position)
+        self._feed_answer(opened, outcome, message=message.position)
+
+    def _refuse(self, opened: Open, message: Message, error: InvalidEventError) -> None:
+        ask, machine = opened.ask, self.machine
+        self._feed(
+            Refused(
+                machine.next_seq,
+                self._time(),
+                ask.id,
+                ask.name,
+                message.position,
+                encode_error(error),
+            )
+        )
+        # No other wait of this instance takes it: it is dealt with here.
+        if not any(
+            isinstance(other.ask, EventAsk) and self._fits(other, message)
+            for other in machine.open.values()
+        ):
+            self._messages = tuple(m for m in self._messages if m is not message)
+            self._taken.append(message.position)
+
+    def _take_answer(self, opened: Open, attempt: int, outcome: Result | Failure) -> None:
+        if isinstance(outcome, Failure):
+            error = decode_error(outcome.error)
+            policy = self._policy(opened)
+            now = self._time()
+            began_at = opened.began_at or now
+            interval = policy.next_interval(
+                error,
+                attempt=attempt,
+                elapsed_seconds=(now - began_at).total_seconds(),
+                jitter=self._jitter(opened.ask.id, attempt),
+            )
+            if interval is not None:
+                retry_at = now + timedelta(microseconds=round(interval * 1_000_000))
+                ask = opened.ask
+                self._feed(
+                    Attempted(
+                        self.machine.next_seq,
+                        now,
+                        ask.id,
+                        ask.name,
+                        attempt,
+                        outcome.error,
+                        began_at,
+                        retry_at,
+                    )
+                )
+                return
+            if policy.is_retryable(error):
+                exhausted = RetryExhaustedError(opened.ask.name, attempt, error)
+                outcome = Failure(encode_error(exhausted, cause_text=outcome.error))
+        self._feed_answer(opened, outcome, attempts=attempt)
+
+    def _feed_answer(
+        self, opened: Open, outcome: Answer, *, message: int | None = None, attempts: int = 1
+    ) -> None:
+        ask = opened.ask
+        self._feed(
+            Answered(
+                self.machine.next_seq,
+                self._time(),
+                ask.id,
+                ask.name,
+                ask.kind,
+                outcome,
+                message,
+                attempts,
+            )
+        )
+
+    def _feed(self, event: Event) -> None:
+        self.machine.live(event)
+        self._collect()
+
+    def _collect(self) -> None:
+        self._events += self.machine.decide().events
+
+    def _time(self) -> datetime:
+        # A worker's clock may lag behind the one that wrote the last event; time never does.
+        now = self._clock.now()
+        last = self.machine.now
+        return now if last is None else max(now, last)
+
+    # ---- Calls -----------------------------------------------------------------------------------
+
+    def _ready_calls(self) -> tuple[Call | Post, ...]:
+        if self.machine.outcome is not None:
+            return ()
+        now = self._clock.now()
+        calls: list[Call | Post] = []
+        for id, opened in self.machine.open.items():
+            if id in self.in_flight or (opened.retry_at is not None and opened.retry_at > now):
+                continue
+            ask = opened.ask
+            if isinstance(ask, ActivityAsk | SendAsk):
+                if opened.began_at is None:
+                    opened.began_at = now
+                calls.append(self._call(opened, ask))
+        return tuple(calls)
+
+    def _call(self, opened: Open, ask: ActivityAsk | SendAsk) -> Call | Post:
+        attempt = opened.attempts + 1
+        if isinstance(ask, SendAsk):
+            arguments = json.loads(ask.arguments)
+            document = arguments["event"]
+            envelope = Envelope(
+                document["type"],
+                document["source"],
+                document["id"],
+                json.dumps(document, separators=(",", ":"), ensure_ascii=False),
+                document.get("eddainstanceid"),
+            )
+            return Post(self.instance_id, ask.id, envelope, arguments["broker_url"], attempt)
+        return Call(
+            opened.definition,
+            self.instance_id,
+            self._workflow.name,
+            ask.id,
+            ask.arguments,
+            attempt,
+        )
+
+    def _policy(self, opened: Open) -> RetryPolicy:
+        definition = opened.definition
+        if isinstance(definition, Activity) and definition.retry_policy is not None:
+            return definition.retry_policy
+        return self._retry_policy
+
+    def _jitter(self, id: str, attempt: int) -> float:
+        assert self.machine.started is not None
+        text = f"{self.machine.started.seed}:{id}:{attempt}"
+        return int.from_bytes(blake2b(text.encode(), digest_size=4).digest()) / 2**32
+
+    # ---- Committing ------------------------------------------------------------------------------
+
+    def _commit(self, *, release: bool, busy: bool = False) -> Commit:
+        waits = tuple(
+            wait_of(opened.ask)
+            for opened in self.machine.open.values()
+            if isinstance(opened.ask, EventAsk)
+        )
+        for opened in self.machine.open.values():
+            if isinstance(opened.ask, EventAsk) and opened.ask.model is not None:
+                self._models[opened.ask.model] = opened.definition
+        return Commit(
+            lease=self.lease,
+            expected_length=self._stored,
+            events=tuple(self._events),
+            status=self._status(busy=busy),
+            waits=waits,
+            taken=tuple(self._taken),
+            due=self.due,
+            release=release,
+        )
+
+    def _learn(self, committed: Committed) -> None:
+        self._stored += len(self._events)
+        self._events.clear()
+        self._taken.clear()
+        self._messages = committed.messages
+        self._cancel_requested = committed.cancel_requested
+        self._is_over = committed.is_released
+
+    def _status(self, *, busy: bool) -> Status:
+        match self.machine.outcome:
+            case Result():
+                return Status.COMPLETED
+            case Failure():
+                return Status.FAILED
+            case Cancellation():
+                return Status.CANCELLED
+        if busy or self.in_flight:
+            return Status.RUNNING
+        opened = self.machine.open.values()
+        if any(isinstance(o.ask, ActivityAsk | SendAsk) for o in opened):
+            return Status.WAITING_FOR_RETRY
+        if any(isinstance(o.ask, EventAsk) for o in opened):
+            return Status.WAITING_FOR_EVENT
+        return Status.WAITING_FOR_TIMER
+
+    async def _park(self, error: Exception) -> Step:
+        """Leave the instance as its history has it, until code that fits is deployed (H3)."""
+        dropped = tuple(self.in_flight)
+        self.in_flight.clear()
+        await self._store.commit(
+            Commit(
+                lease=self.lease,
+                expected_length=self._stored,
+                events=(),
+                status=Status.STUCK,
+                waits=(),
+                taken=(),
+                due=None,
+                release=True,
+                problem=encode_error(error),
+            )
+        )
+        self.close()
+        return Step(dropped=dropped, is_over=True)
+
+
+def wait_of(ask: EventAsk) -> Wait:
+    """An ask for an event as the store keeps it."""
+    paths = values = None
+    if ask.match is not None:
+        match = json.loads(ask.match)
+        names = sorted(match)
+        paths = json.dumps(names)
+        values = canonical([match[name] for name in names])
+    return Wait(ask.id, ask.name, paths, values, ask.model, ask.on_invalid)
+
+
+# Today's code does not fit what is stored: the instance waits for code that does.
+_UNFIT = (NonDeterminismError, DecodingError, DefinitionError, RunawayWorkflowError)

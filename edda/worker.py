@@ -1,0 +1,301 @@
+"""The worker: claims instances that have something to do and drives their turns.
+
+One asyncio task a turn, one a call in flight; nothing at all for an instance that waits. There
+is no polling interval: the worker sleeps until the store's next due time, or until somebody
+wakes it (an event accepted here, a change another process made). Leases are renewed while their
+turns run; a turn whose lease is lost is dropped, and what it had not committed did not happen.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from edda.codec import Value
+from edda.commands import Failure, Result
+from edda.errors import LeaseLost, StoreUnavailableError
+from edda.ports import Activities, Call, Claimed, Clock, Lease, Store
+from edda.retry import RetryPolicy
+from edda.turn import Post, Step, Turn
+from edda.workflow import Workflow
+
+__all__ = ["Worker"]
+
+logger = logging.getLogger("edda.worker")
+
+# How long an unreachable store is asked again before a commit is given up.
+PATIENCE_SECONDS = 20.0
+
+
+class Worker:
+    """Drives turns until it is stopped.
+
+    `names` says which workflows it may claim and `resolve` what each name means; `on_over` is
+    told of every instance whose turn ended.
+    """
+
+    def __init__(
+        self,
+        id: str,
+        *,
+        store: Store,
+        clock: Clock,
+        activities: Activities,
+        send: Callable[[Post], Awaitable[Result | Failure]],
+        names: Callable[[], Sequence[str]],
+        resolve: Callable[[str], Workflow[..., Any]],
+        models: MutableMapping[str, Value],
+        retry_policy: RetryPolicy,
+        on_over: Callable[[str], None],
+        max_concurrent: int = 1000,
+        lease_seconds: float = 30.0,
+    ) -> None:
+        self.id = id
+        self.lease_seconds = lease_seconds
+        self._store = _PatientStore(store)
+        self._clock = clock
+        self._activities = activities
+        self._send = send
+        self._names = names
+        self._resolve = resolve
+        self._models = models
+        self._retry_policy = retry_policy
+        self._on_over = on_over
+        self._max_concurrent = max_concurrent
+        self._running: dict[str, _Run] = {}
+        self._awake = asyncio.Event()
+        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm_at: datetime | None = None
+        self._is_stopping = False
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def __repr__(self) -> str:
+        return f"<Worker {self.id!r}: {len(self._running)} turns>"
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another turn may be begun now."""
+        return not self._is_stopping and len(self._running) < self._max_concurrent
+
+    def open(self) -> None:
+        """Begin to claim. Call it on the event loop that is to do the work."""
+        self._tasks = [
+            asyncio.create_task(self._claim_for_ever(), name=f"{self.id}-claims"),
+            asyncio.create_task(self._renew_for_ever(), name=f"{self.id}-leases"),
+        ]
+
+    async def close(self, grace_seconds: float = 5.0) -> None:
+        """Stop claiming, let turns reach their end for a while, then give the leases back."""
+        self._is_stopping = True
+        for task in self._tasks:
+            task.cancel()
+        if self._alarm is not None:
+            self._alarm.cancel()
+        turns = [run.task for run in self._running.values() if run.task is not None]
+        if turns:
+            _, late = await asyncio.wait(turns, timeout=grace_seconds)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._store.inner.release(self.id)
+
+    def adopt(self, claimed: Claimed) -> None:
+        """Drive the turn of an instance that is leased to this worker."""
+        run = _Run(claimed.lease)
+        self._running[claimed.lease.instance_id] = run
+        run.task = asyncio.create_task(
+            self._drive(claimed, run), name=f"turn-{claimed.lease.instance_id}"
+        )
+
+    def wake(self, instance_ids: Iterable[str] = ()) -> None:
+        """Something happened to these instances; look again."""
+        for id in instance_ids:
+            run = self._running.get(id)
+            if run is None:
+                self._awake.set()
+            else:
+                run.poke()
+
+    def wake_all(self) -> None:
+        """Another process may have changed anything; look at everything again."""
+        self._awake.set()
+        for run in self._running.values():
+            run.poke()
+
+    # ---- Claiming --------------------------------------------------------------------------------
+
+    async def _claim_for_ever(self) -> None:
+        while True:
+            self._awake.clear()
+            try:
+                await self._claim()
+            except StoreUnavailableError as error:
+                logger.warning("Cannot claim: %s", error)
+                self._wake_at(self._clock.now() + timedelta(seconds=1))
+            await self._awake.wait()
+
+    async def _claim(self) -> None:
+        room = self._max_concurrent - len(self._running)
+        if room <= 0:
+            return  # the end of a turn wakes us
+        names = self._names()
+        claimed = await self._store.inner.claim(
+            self.id, names, limit=room, lease_seconds=self.lease_seconds
+        )
+        for one in claimed:
+            if one.lease.instance_id in self._running:
+                continue  # our own lease lapsed under a turn that still runs: its commit will fail
+            self.adopt(one)
+        if len(claimed) < room:
+            self._wake_at(await self._store.inner.next_due(names))
+
+    def _wake_at(self, due: datetime | None) -> None:
+        """Look again at `due`, unless an earlier look is set already."""
+        if due is None or (self._alarm_at is not None and self._alarm_at <= due):
+            return
+        if self._alarm is not None:
+            self._alarm.cancel()
+        seconds = (due - self._clock.now()).total_seconds()
+        self._alarm_at = due
+        self._alarm = asyncio.get_running_loop().call_later(max(0.0, seconds), self._ring)
+
+    def _ring(self) -> None:
+        self._alarm = self._alarm_at = None
+        self._awake.set()
+
+    async def _renew_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(self.lease_seconds / 3)
+            leases = [run.lease for run in self._running.values()]
+            if not leases:
+                continue
+            try:
+                held = await self._store.inner.renew(leases, self.lease_seconds)
+            except StoreUnavailableError as error:
+                logger.warning("Cannot renew %d leases: %s", len(leases), error)
+                continue
+            kept = {(lease.instance_id, lease.token) for lease in held}
+            for lease in leases:
+                run = self._running.get(lease.instance_id)
+                lost = (lease.instance_id, lease.token) not in kept
+                if lost and run is not None and run.lease is lease and run.task is not None:
+                    logger.warning("Lost the lease of %s; its turn is dropped", lease.instance_id)
+                    run.task.cancel()
+
+    # ---- One turn --------------------------------------------------------------------------------
+
+    async def _drive(self, claimed: Claimed, run: "_Run") -> None:
+        id = claimed.lease.instance_id
+        try:
+            turn = Turn(
+                claimed,
+                self._resolve(claimed.workflow),
+                store=self._store,  # type: ignore[arg-type]
+                clock=self._clock,
+                retry_policy=self._retry_policy,
+                models=self._models,
+            )
+            try:
+                self._wake_at(await self._steps(turn, run))
+            finally:
+                turn.close()
+        except LeaseLost as error:
+            logger.warning("%s", error)
+        except StoreUnavailableError as error:
+            logger.warning("Gave up the turn of %s: %s", id, error)
+        except Exception:  # goes to the log; the lease lapses and the instance is tried again
+            logger.exception("The turn of %s broke", id)
+        finally:
+            for task in run.calls.values():
+                task.cancel()
+            if self._running.get(id) is run:
+                del self._running[id]
+            self._on_over(id)
+            if len(self._running) == self._max_concurrent - 1:
+                self._awake.set()
+
+    async def _steps(self, turn: Turn, run: "_Run") -> datetime | None:
+        """Drive the turn to its end; when the instance next does something by itself."""
+        step = await turn.begin()
+        while not step.is_over:
+            self._begin_calls(step, run)
+            if step.due is None:
+                await run.something.wait()
+            else:
+                seconds = (step.due - self._clock.now()).total_seconds()
+                try:
+                    async with asyncio.timeout(max(0.0, seconds)):
+                        await run.something.wait()
+                except TimeoutError:
+                    run.is_poked = True
+            if run.answers:
+                step = await turn.answer(*run.answers.pop(0))
+            elif run.is_poked:
+                run.is_poked = False
+                step = await turn.poke()
+            if not run.answers and not run.is_poked:
+                run.something.clear()
+        return step.due
+
+    def _begin_calls(self, step: Step, run: "_Run") -> None:
+        for id in step.dropped:
+            task = run.calls.pop(id, None)
+            if task is not None:
+                task.cancel()
+        for call in step.calls:
+            run.calls[call.id] = asyncio.create_task(
+                self._perform(call, run), name=f"call-{call.instance_id}/{call.id}"
+            )
+
+    async def _perform(self, call: Call | Post, run: "_Run") -> None:
+        if isinstance(call, Post):
+            outcome = await self._send(call)
+        else:
+            outcome = await self._activities.attempt(call)
+        if run.calls.pop(call.id, None) is not None:
+            run.answers.append((call.id, outcome))
+            run.something.set()
+
+
+class _Run:
+    """What the worker holds of one turn under way."""
+
+    __slots__ = ("answers", "calls", "is_poked", "lease", "something", "task")
+
+    def __init__(self, lease: Lease) -> None:
+        self.lease = lease
+        self.task: asyncio.Task[None] | None = None
+        self.calls: dict[str, asyncio.Task[None]] = {}
+        self.answers: list[tuple[str, Result | Failure]] = []
+        self.is_poked = False
+        self.something = asyncio.Event()
+
+    def poke(self) -> None:
+        self.is_poked = True
+        self.something.set()
+
+
+class _PatientStore:
+    """A store whose `commit` asks again while the database is away.
+
+    A commit that took effect although its answer was lost is refused the second time
+    (`LeaseLost`): the instance then goes on from there when its lease has lapsed.
+    """
+
+    def __init__(self, inner: Store) -> None:
+        self.inner = inner
+
+    async def commit(self, commit: Any) -> Any:
+        pause = 0.05
+        waited = 0.0
+        while True:
+            try:
+                return await self.inner.commit(commit)
+            except StoreUnavailableError:
+                if waited >= PATIENCE_SECONDS:
+                    raise
+                await asyncio.sleep(pause)
+                waited += pause
+                pause = min(2 * pause, 2.0)
