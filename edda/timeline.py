@@ -7,9 +7,11 @@ wrapped, so that a line is an event to `grep` too.
 
 import json
 import math
+import re
 import unicodedata
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any, assert_never
 
 from edda.commands import (
@@ -67,7 +69,9 @@ GLYPHS = {
 
 # A pause shorter than this says nothing about the workflow and is left out.
 LEAST_GAP = timedelta(seconds=1)
+# Columns: an id is cut beyond this, and call sites give way to this much of what was said.
 LONGEST_ID = 48
+LEAST_SAID = 20
 
 
 def timeline(events: Sequence[Event], *, relative: bool = False, width: int = 120) -> str:
@@ -76,21 +80,24 @@ def timeline(events: Sequence[Event], *, relative: bool = False, width: int = 12
     Times are UTC with the date where it changes, or with `relative` counted from the first
     event. Lines are at most `width` columns wide, as far as times and ids leave room.
     """
-    times = _relative(events) if relative else _absolute(events)
-    gaps = _gaps(events)
-    ids = [_cut(_name(event), LONGEST_ID) for event in events]
-    columns = [max(map(_wide, texts), default=0) for texts in (times, gaps, ids)]
+    columns = (
+        _right(_relative(events) if relative else _absolute(events)),
+        _right(_gaps(events)),
+        [GLYPHS[event.kind] for event in events],
+        _left([_cut(_name(event, events[0]), LONGEST_ID) for event in events]),
+    )
+    heads = [
+        f"{time}  {gap}  {glyph} {name}  " for time, gap, glyph, name in zip(*columns, strict=True)
+    ]
+    room = width - max(map(_wide, heads), default=0)
     lines = []
-    for event, *cells in zip(events, times, gaps, ids, strict=True):
-        time, gap, id = cells
-        head = "  ".join(
-            (
-                " " * (columns[0] - _wide(time)) + time,
-                " " * (columns[1] - _wide(gap)) + gap,
-                f"{GLYPHS[event.kind]} {id}" + " " * (columns[2] - _wide(id)),
-            )
-        )
-        lines.append(_fitted(head, _said(event), _site(event), width))
+    for event, head, site in zip(events, heads, _sites(events, room), strict=True):
+        said = _said(event)
+        if site:
+            left = room - _wide(site) - 2
+            said = _cut(said, left)
+            said += " " * (left - _wide(said)) + f"  {site}"
+        lines.append(f"{head}{_cut(said, room)}".rstrip())
     return "\n".join(lines)
 
 
@@ -186,34 +193,36 @@ def _absolute(events: Sequence[Event]) -> list[str]:
 
 def _gaps(events: Sequence[Event]) -> list[str]:
     texts = [""]
-    for before, after in zip(events, events[1:], strict=False):
+    for before, after in pairwise(events):
         pause = after.at - before.at
         texts.append(f"+{duration_text(pause)}" if pause >= LEAST_GAP else "")
     return texts[: len(events)]
 
 
-def _name(event: Event) -> str:
-    match event:
-        case Started():
-            return event.name
-        case Finished() | CancelRequested():
-            return ""
-        case _:
-            return event.id
+def _name(event: Event, first: Event) -> str:
+    if isinstance(event, Started | Finished | CancelRequested):
+        return first.name  # the workflow's, as a history begins with its start
+    return event.id
 
 
-def _site(event: Event) -> str:
-    return event.site if isinstance(event, Asked) else ""
+def _sites(events: Sequence[Event], room: int) -> list[str]:
+    """Where each ask was made: the place in full if there is room, else the file's name."""
+    full = [event.site if isinstance(event, Asked) else "" for event in events]
+    short = [re.split(r"[/\\]", site)[-1] for site in full]
+    for sites in (full, short):
+        if room - max(map(_wide, sites), default=0) - 2 >= LEAST_SAID:
+            return sites
+    return [""] * len(events)
 
 
-def _fitted(head: str, said: str, site: str, width: int) -> str:
-    """The line, with what was said cut and the site at the right edge."""
-    room = width - _wide(head) - 2
-    if site and room >= 3 * len(site):
-        room -= len(site) + 2
-        said = _cut(said, room)
-        return f"{head}  {said}{' ' * (room - _wide(said))}  {site}"
-    return f"{head}  {_cut(said, room)}".rstrip()
+def _right(texts: list[str]) -> list[str]:
+    edge = max(map(_wide, texts), default=0)
+    return [" " * (edge - _wide(text)) + text for text in texts]
+
+
+def _left(texts: list[str]) -> list[str]:
+    edge = max(map(_wide, texts), default=0)
+    return [text + " " * (edge - _wide(text)) for text in texts]
 
 
 # ---- What happened ---------------------------------------------------------------------------
@@ -247,7 +256,9 @@ def _asked(ask: Ask, at: datetime) -> str:
         case ActivityAsk():
             return f"({_arguments(ask.arguments)})"
         case TimerAsk():
-            return f"for {duration_text(ask.due - at)}, until {clock_text(ask.due)}"
+            if ask.name.endswith("until"):
+                return f"until {clock_text(ask.due)}"
+            return f"for {duration_text(ask.due - at)}"
         case EventAsk():
             match = "" if ask.match is None else f" with {_plain(json.loads(ask.match))}"
             if ask.deadline is None:
@@ -322,9 +333,7 @@ def _wide(text: str) -> int:
     """How many columns of a terminal the text takes."""
     if text.isascii():
         return len(text)
-    return sum(
-        0 if unicodedata.combining(char) else 2 if _is_broad(char) else 1 for char in text
-    )
+    return sum(0 if unicodedata.combining(char) else 2 if _is_broad(char) else 1 for char in text)
 
 
 def _is_broad(char: str) -> bool:
@@ -335,9 +344,7 @@ def _cut(text: str, room: int) -> str:
     """At most `room` columns of the text, and at least one."""
     if _wide(text) <= room:
         return text
-    taken = ""
-    for char in text:
-        if _wide(taken + char) >= room:
-            break
-        taken += char
+    taken = text[: max(room - 1, 0)]
+    while taken and _wide(taken) >= room:
+        taken = taken[:-1]
     return f"{taken}…"

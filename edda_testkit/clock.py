@@ -34,7 +34,7 @@ __all__ = ["Due", "OutsideTimeoutError", "VirtualClock", "VirtualLoop"]
 
 # freezegun swaps module attributes, ours too if a test froze time before this room was loaded:
 # we take the real class out of whatever `datetime` is, and keep clocks as default arguments.
-EPOCH = next(kind for kind in datetime.__mro__ if kind.__module__ == "datetime")(
+EPOCH: datetime = next(kind for kind in datetime.__mro__ if kind.__module__ == "datetime")(
     1970, 1, 1, tzinfo=UTC
 )
 MICROSECOND = timedelta(microseconds=1)
@@ -235,7 +235,7 @@ class VirtualLoop(SELECTOR_LOOP):  # type: ignore[misc]
 
     def create_task(self, coro: Coroutine[Any, Any, Any], **options: Any) -> asyncio.Task[Any]:
         """As asyncio's; the loop keeps the task alive until it is done."""
-        task = super().create_task(coro, **options)
+        task: asyncio.Task[Any] = super().create_task(coro, **options)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
@@ -254,15 +254,17 @@ class VirtualLoop(SELECTOR_LOOP):  # type: ignore[misc]
         """As asyncio's; a thread's job holds time until it ends, even if nobody awaits it."""
         if executor is None or isinstance(executor, ThreadPoolExecutor):  # others may pickle it
             func = _Job(self, func)
-        return super().run_in_executor(executor, func, *args)
+        future: asyncio.Future[Any] = super().run_in_executor(executor, func, *args)
+        return future
 
     def call_soon_threadsafe(
         self, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> asyncio.Handle:
         """As asyncio's; a thread that comes back after the end has nobody to tell."""
-        if self.is_closed():
-            return asyncio.Handle(callback, args, self, context)
-        return super().call_soon_threadsafe(callback, *args, context=context)
+        handle = asyncio.Handle(callback, args, self, context)
+        if not self.is_closed():
+            handle = super().call_soon_threadsafe(callback, *args, context=context)
+        return handle
 
     def run_forever(self) -> None:
         """Refused: a simulation's loop does not run by itself."""
@@ -305,7 +307,7 @@ class VirtualLoop(SELECTOR_LOOP):  # type: ignore[misc]
         outer, hooks = events._get_running_loop(), sys.get_asyncgen_hooks()
         if outer is self:
             raise RuntimeError("This VirtualLoop is running: an activity must not drive it.")
-        self._thread_id = threading.get_ident()
+        self._thread_id: int | None = threading.get_ident()
         self._stopping = True  # with it, asyncio's `_run_once` polls instead of blocking
         sys.set_asyncgen_hooks(self._asyncgen_firstiter_hook, self._asyncgen_finalizer_hook)
         events._set_running_loop(self)
@@ -346,7 +348,7 @@ class VirtualLoop(SELECTOR_LOOP):  # type: ignore[misc]
         return [task for task in tuple(self._tasks) if not task.done()]
 
     def _has_outside_files(self) -> bool:
-        return len(self._selector.get_map()) > self._internal_fds
+        return bool(len(self._selector.get_map()) > self._internal_fds)
 
 
 class _Timer(TIMER):  # type: ignore[misc]

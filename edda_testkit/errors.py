@@ -1,0 +1,89 @@
+"""What the kit says when a test asks for something impossible, or passes but should not.
+
+Messages name runs, waits and source lines, what was expected, and the cure. The engine's own
+errors are in `edda.errors`.
+"""
+
+from collections.abc import Sequence
+
+__all__ = [
+    "NotReplayableRun",
+    "Stalled",
+    "StubError",
+    "StuckRun",
+    "UnusedStub",
+    "WorkflowNotFinished",
+]
+
+
+class WorkflowNotFinished(AssertionError):  # noqa: N818 - the name is public API (DESIGN.md)
+    """`run.result` of a run that has not finished."""
+
+    def __init__(self, run: str, status: str, waits: Sequence[str], due: str) -> None:
+        super().__init__(
+            "\n".join(
+                [f"{run} has no result yet: it is {status}.", *_indented(waits), f"  {due}"]
+            )
+        )
+
+
+class Stalled(AssertionError):  # noqa: N818 - the name is public API (DESIGN.md)
+    """`run(until=...)`, and nothing will ever happen by itself."""
+
+    def __init__(self, goal: str, waits: Sequence[str]) -> None:
+        lines = list(_indented(waits)) or ["  no run waits for anything"]
+        super().__init__(
+            "\n".join(
+                [
+                    f"Nothing is due any more, and {goal}. What is waited for:",
+                    *lines,
+                    "Send the event with sim.send(...), or give the wait a timeout.",
+                ]
+            )
+        )
+
+
+class StubError(AssertionError, TypeError):
+    """A stub that cannot work, or has run out of answers."""
+
+
+class UnusedStub(AssertionError):  # noqa: N818 - reads as what it is
+    """A stub that nothing ever called."""
+
+    def __init__(self, unused: Sequence[str], used: Sequence[str]) -> None:
+        called = ", ".join(used) if used else "none"
+        super().__init__(
+            "\n".join(
+                [
+                    "These stubs were never used:",
+                    *_indented(unused),
+                    f"Activities that were called: {called}.",
+                    "Remove the stub, or find out why the workflow did not get there. "
+                    "@pytest.mark.edda(unused_stubs=True) allows it.",
+                ]
+            )
+        )
+
+
+class StuckRun(AssertionError):  # noqa: N818 - reads as what it is
+    """A run whose code does not fit its history was left behind."""
+
+    def __init__(self, run: str, reason: str) -> None:
+        super().__init__(f"{run} is stuck: its code does not fit its history.\n{reason}")
+
+
+class NotReplayableRun(AssertionError):  # noqa: N818 - reads as what it is
+    """The test passes, but a replay of one of its runs goes another way."""
+
+    def __init__(self, run: str, how: str, reason: str) -> None:
+        super().__init__(
+            f"The test passes, but is not replayable: {run}, {how}, goes another way.\n"
+            f"{reason}\n"
+            f"The code depends on something that is not in its history: a clock, randomness, the "
+            f"environment, a global, the order of a set. Use ctx.now(), ctx.random, ctx.uuid4(), "
+            f"or make it an activity. @pytest.mark.edda(replay=False) turns this check off."
+        )
+
+
+def _indented(lines: Sequence[str]) -> list[str]:
+    return [f"  {line}" for line in lines]

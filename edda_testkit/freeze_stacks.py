@@ -1,0 +1,382 @@
+"""The stacks on which freezegun and time-machine keep who tells the time, and our places in them.
+
+Both ask the last entry of a list in their module. Their `stop()` pops whatever is last, so an
+entry pushed upon a user's would be popped in the wrong order as soon as a fixture outlives a
+decorator. We push nothing: a `Shown` stands in for the entry it found, and gives the place back.
+
+Everything here is process-wide, as the two libraries are; no state is kept outside their lists.
+Absent: when to begin and end (`freeze`), and pydantic's share (`pydantic_time`).
+"""
+
+import importlib
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, timezone
+from functools import partial
+from types import ModuleType
+from typing import Any, Protocol
+from weakref import WeakSet
+
+from edda_testkit.pydantic_time import give_fakes_a_schema, judge_by_shown_time
+
+__all__ = [
+    "EPOCH",
+    "IGNORE",
+    "FreezegunStack",
+    "RealTime",
+    "Shown",
+    "Stack",
+    "TravelStack",
+    "stacks_in_use",
+]
+
+# A method of the real class: freezegun replaces classes and functions that a module holds, ours
+# too if the user froze time first, but not a method.
+REAL: tuple[Any, ...] = tuple(kind for kind in datetime.__mro__ if kind.__module__ == "datetime")
+REAL_NOW: Callable[[timezone], datetime] = REAL[0].now
+EPOCH: datetime = REAL[0](1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
+
+# freezegun matches prefixes, hence the dots: "edda" would take in a user's "edda_orders" as well.
+# An ignored module is not patched, and what it calls in `time` is real.
+IGNORE = tuple(
+    """
+    _hypothesis _pytest. aiosqlite. anyio. asyncio. concurrent. coverage. edda. edda_testkit.
+    execnet. hypothesis. pluggy. pytest_ selectors socketserver subprocess trio. uvloop. xdist.
+    """.split()
+)
+EVERYTHING = ("",)
+
+
+class RealTime:
+    """The entry of a freeze of ours that nobody uses now: real time."""
+
+    def __init__(self, traveller: Any = None) -> None:
+        self._traveller = traveller
+
+    def __call__(self) -> datetime:
+        """What freezegun asks."""
+        return REAL_NOW(UTC).replace(tzinfo=None)
+
+    def _stop(self) -> None:
+        """What time-machine calls when it pops an entry."""
+        self._traveller._stop()
+
+
+class Shown:
+    """A projection's entry, in place of the one `under` it."""
+
+    def __init__(
+        self, stack: "Stack", at: datetime, on_foreign_move: Callable[[datetime], object]
+    ) -> None:
+        self.at = at
+        self.on_foreign_move = on_foreign_move
+        self.under: Any = None
+        self.saved: Any = None
+        self.tie: Tie | None = None
+        self._stack = stack
+
+    def __call__(self) -> datetime:
+        """What freezegun asks."""
+        return self.at.replace(tzinfo=None)
+
+    def time_ns(self) -> int:
+        """What time-machine asks."""
+        microseconds: int = (self.at - EPOCH) // MICROSECOND
+        return microseconds * 1000
+
+    def time(self) -> float:
+        """What time-machine asked before version 3."""
+        return self.time_ns() / 1e9
+
+    def _stop(self) -> None:
+        """What time-machine calls when the user's journey ends before our projection does."""
+        self.under._stop()
+
+    def show(self, at: datetime) -> None:
+        """Show another instant, in front of other projections in the same place."""
+        self.at = at
+        entries = self._stack.entries
+        above = entries[-1] if entries else None
+        while isinstance(above, Shown):
+            if above.under is self:
+                above.under, self.under, entries[-1] = self.under, entries[-1], self
+                break
+            above = above.under
+        if self.tie is not None:
+            self.tie.write(at)
+
+    def insert(self) -> None:
+        """Take the place of the last entry."""
+        entries = self._stack.entries
+        self.under = entries[-1]
+        if isinstance(self.under, Shown):
+            self.saved, self.tie = self.under.saved, self.under.tie
+        else:
+            self.saved = self._stack.enter(self.under)
+            if not isinstance(self.under, RealTime):
+                self.tie = self._stack.tie(self.under)
+        entries[-1] = self
+        if self.tie is not None:
+            self.tie.add(self)
+
+    def remove(self) -> None:
+        """Give the place back, wherever it is; if the user's stop() took it, there is none."""
+        if self.tie is not None:
+            self.tie.drop(self)
+        entries = self._stack.entries
+        for index, entry in enumerate(entries):
+            if entry is self:
+                entries[index] = self.under
+                self._stack.leave(self.saved, None if is_shown(self.under) else index)
+                return
+            above = entry
+            while isinstance(above, Shown):
+                if above.under is self:
+                    above.under = self.under
+                    return
+                above = above.under
+        self._stack.leave(self.saved, None)
+
+
+class Tie:
+    """A user's frozen object, led along by our clock, whose moves ask the simulation to move."""
+
+    def __init__(
+        self,
+        thing: Any,
+        methods: tuple[str, ...],
+        read: Callable[[], datetime],
+        write: Callable[[datetime], object],
+    ) -> None:
+        self.read = read
+        self.write = write
+        self._thing = thing
+        self._methods = methods
+        self._followers: list[Shown] = []
+        self._is_busy = False
+
+    def add(self, follower: Shown) -> None:
+        """Lead the thing along; the first follower puts us before its methods."""
+        if not self._followers:
+            for name in self._methods:
+                setattr(self._thing, name, self._asking(getattr(self._thing, name)))
+        self._followers.append(follower)
+        self.write(follower.at)
+
+    def drop(self, follower: Shown) -> None:
+        """Let go; the last follower gives the thing its own methods back."""
+        self._followers.remove(follower)
+        if not self._followers:
+            for name in self._methods:
+                delattr(self._thing, name)
+
+    def _asking(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        def ask(*args: Any, **options: Any) -> Any:
+            if self._is_busy:  # freezegun's tick() and move_to() call each other
+                return method(*args, **options)
+            before = self._followers[-1].at
+            self.write(before)  # it may have ticked
+            self._is_busy = True
+            try:
+                answer = method(*args, **options)
+                target = self.read()
+                self.write(before)  # our clocks lead it there, through what is due on the way
+            finally:
+                self._is_busy = False
+            for follower in tuple(self._followers):
+                follower.on_foreign_move(target)
+            return answer
+
+        return ask
+
+
+class Stack(Protocol):
+    """What the two libraries have in common."""
+
+    entries: list[Any]
+
+    def now_of(self, entry: Any) -> datetime:
+        """What the user's entry shows now."""
+
+    def tie(self, entry: Any) -> Tie:
+        """The user's entry, to be led along."""
+
+    def enter(self, under: Any) -> Any:
+        """Set what a projection needs in place of `under`; answers what was there."""
+
+    def leave(self, saved: Any, index: int | None) -> None:
+        """Set back what was at `index`, if it is still there, and what was everywhere."""
+
+    def mend(self, plain_models: WeakSet[type]) -> None:
+        """Make other libraries understand the fakes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """What freezegun had in a place before us."""
+
+    ignore: tuple[str, ...]
+    tz_offset: timedelta
+    limit: int
+
+
+class FreezegunStack(Stack):
+    """freezegun's module of globals, four of which are parallel stacks."""
+
+    def __init__(self) -> None:
+        self.api: Any = importlib.import_module("freezegun.api")
+        self.entries: list[Any] = self.api.freeze_factories
+
+    def begin(self, base: RealTime) -> None:
+        """Put `base` in place of the freeze that has just begun, at the bottom."""
+        self.entries[-1] = base
+        self._be_real(-1)
+
+    def end(self, loaded_before: Mapping[str, ModuleType]) -> None:
+        """Clean up after the outermost freeze: our mending, and fakes left in modules."""
+        self._unmend()
+        self.api.FakeDatetime.__name__ = "FakeDatetime"
+        fakes = {id(self.api.FakeDatetime): self.api.real_datetime}
+        fakes[id(self.api.FakeDate)] = self.api.real_date
+        for name, value in vars(self.api).items():
+            if name.startswith("fake_"):
+                fakes[id(value)] = getattr(self.api, name.replace("fake_", "real_", 1))
+        # freezegun leaves them in ignored modules that were imported meanwhile.
+        for name, module in list(sys.modules.items()):
+            if loaded_before.get(name) is not module and module is not self.api:
+                for attribute, value in list(getattr(module, "__dict__", {}).items()):
+                    if id(value) in fakes:
+                        setattr(module, attribute, fakes[id(value)])
+
+    def now_of(self, entry: Any) -> datetime:
+        return as_instant(entry() if hasattr(entry, "start") else entry.time_to_freeze)
+
+    def tie(self, entry: Any) -> Tie:
+        def read() -> datetime:
+            return as_instant(entry.time_to_freeze)
+
+        def write(at: datetime) -> None:
+            entry.time_to_freeze = at.replace(tzinfo=None)
+            if hasattr(entry, "start"):  # it ticks
+                entry.start = self.api.real_datetime.now()
+
+        return Tie(entry, ("tick", "move_to"), read, write)
+
+    def enter(self, under: Any) -> Saved:
+        api = self.api
+        limits = [entry.saved.limit for entry in self.entries if isinstance(entry, Shown)]
+        limit = limits[0] if limits else api.call_stack_inspection_limit
+        saved = Saved(api.ignore_lists[-1], api.tz_offsets[-1], limit)
+        defaults = tuple(api.config.settings.default_ignore_list)
+        api.ignore_lists[-1] = IGNORE + (defaults if is_real(under) else saved.ignore)
+        if is_real(under):
+            api.tz_offsets[-1] = timedelta(0)
+        # "Is the caller ignored?" With freezegun's 5 it is "is anybody near", and user code run
+        # by asyncio, Hypothesis or us would see real time.
+        api.call_stack_inspection_limit = 1
+        api.FakeDatetime.__name__ = "FakeDatetime"
+        return saved
+
+    def leave(self, saved: Saved, index: int | None) -> None:
+        if index is not None and is_real(self.entries[index]):
+            self._be_real(index)
+        elif index is not None:
+            self.api.ignore_lists[index] = saved.ignore
+        if not any(map(is_shown, self.entries)):
+            self.api.call_stack_inspection_limit = saved.limit
+            if not any(map(is_real, self.entries)):
+                self._unmend()
+
+    def mend(self, plain_models: WeakSet[type]) -> None:
+        # What is to be undone is kept where it was done, as several freezers may come and go.
+        fake = self.api.FakeDatetime
+        if not hasattr(fake, "edda_undo"):
+            fake.edda_undo, fake.edda_judged = ExitStack(), False
+            give_fakes_a_schema(self.api, fake.edda_undo)
+        if not fake.edda_judged and "pydantic" in sys.modules:
+            fake.edda_judged = True
+            judge_by_shown_time(self.api.real_localtime, plain_models, fake.edda_undo)
+
+    def _unmend(self) -> None:
+        fake = self.api.FakeDatetime
+        if hasattr(fake, "edda_undo"):
+            fake.edda_undo.close()
+            del fake.edda_undo, fake.edda_judged
+
+    def _be_real(self, index: int) -> None:
+        self.api.ignore_lists[index] = EVERYTHING
+        self.api.tz_offsets[index] = REAL_NOW(UTC).astimezone().utcoffset()
+        # time-machine refuses to start if it sees freezegun's name; under real time it may.
+        self.api.FakeDatetime.__name__ = "datetime"
+
+
+class TravelStack(Stack):
+    """time-machine's list of travellers."""
+
+    def __init__(self) -> None:
+        self.module: Any = importlib.import_module("time_machine")
+        before_3 = not hasattr(self.module, "traveller_stack")
+        self.entries: list[Any] = getattr(
+            self.module, "coordinates_stack" if before_3 else "traveller_stack"
+        )
+
+    @classmethod
+    def begin(cls, at: datetime, ends: ExitStack) -> "TravelStack":
+        """Begin a journey of our own, which `ends` will end, wherever it stands then."""
+        stack = cls()
+        travel = stack.module.travel(at, tick=False)
+        travel.start()
+        base = stack.entries[-1] = RealTime(stack.entries[-1])
+
+        def end() -> None:
+            stack.entries.remove(base)
+            stack.entries.append(base)  # stop() pops the last
+            travel.stop()
+
+        ends.callback(end)
+        return stack
+
+    def now_of(self, entry: Any) -> datetime:
+        return EPOCH + timedelta(microseconds=entry.time_ns() // 1000)
+
+    def tie(self, entry: Any) -> Tie:
+        def write(at: datetime) -> None:
+            entry._tick = False
+            type(entry).shift(entry, at - self.now_of(entry))
+
+        return Tie(entry, ("shift", "move_to"), partial(self.now_of, entry), write)
+
+    def enter(self, under: Any) -> Any:
+        return None if is_real(under) else under._tick
+
+    def leave(self, saved: Any, index: int | None) -> None:
+        if index is not None and not is_real(self.entries[index]):
+            self.entries[index]._tick = saved
+
+    def mend(self, plain_models: WeakSet[type]) -> None:
+        """Nothing: the classes stay real."""
+
+
+def stacks_in_use() -> list[FreezegunStack | TravelStack]:
+    """The stacks that show something else than real time, the nearer to user code first."""
+    found: list[FreezegunStack | TravelStack] = []
+    if "freezegun.api" in sys.modules:
+        found.append(FreezegunStack())
+    if "time_machine" in sys.modules:
+        found.append(TravelStack())
+    return [stack for stack in found if stack.entries and not is_real(stack.entries[-1])]
+
+
+def as_instant(naive: datetime) -> datetime:
+    return EPOCH + (naive.replace(tzinfo=UTC) - EPOCH)
+
+
+def is_real(entry: object) -> bool:
+    return isinstance(entry, RealTime)
+
+
+def is_shown(entry: object) -> bool:
+    return isinstance(entry, Shown)

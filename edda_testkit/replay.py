@@ -1,0 +1,66 @@
+"""Every test is a replay test: recorded runs are replayed under other circumstances.
+
+A history is replayed from scratch and from each of its prefixes, with another seed in the
+global `random`; who calls this shifts the clock. The machine compares every ask; here is only
+decided what to replay and how to say what went wrong.
+"""
+
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from edda.errors import EddaError
+from edda.history import Answered, CancelRequested, Event, Started
+from edda.machine import Machine
+from edda.workflow import Workflow
+from edda_testkit.errors import NotReplayableRun
+
+__all__ = ["check_replay"]
+
+Definition = Workflow[..., object]
+
+
+def check_replay(workflow: Definition, instance_id: str, events: Sequence[Event]) -> None:
+    """Replay one run from scratch and from every prefix. Raises `NotReplayableRun`."""
+    with _other_randomness():
+        _replay(workflow, instance_id, events, events, "replayed from scratch")
+        for length in _prefixes(events):
+            how = f"replayed from its first {length} of {len(events)} events"
+            _replay(workflow, instance_id, events[:length], events, how)
+
+
+def _prefixes(events: Sequence[Event]) -> list[int]:
+    """The lengths at which a worker could have found the history: before each input."""
+    inputs = (Started, Answered, CancelRequested)
+    return [index for index, event in enumerate(events) if index and isinstance(event, inputs)]
+
+
+def _replay(
+    workflow: Definition,
+    instance_id: str,
+    prefix: Sequence[Event],
+    events: Sequence[Event],
+    how: str,
+) -> None:
+    run = f"{workflow.name} {instance_id!r}"
+    machine = Machine(workflow.program(instance_id))
+    try:
+        machine.replay(prefix)
+        fresh = machine.decide().events
+    except EddaError as error:
+        raise NotReplayableRun(run, how, str(error)) from None
+    finally:
+        machine.close()
+    if fresh:
+        asked = ", ".join(f"{event.kind} {event.id}" for event in fresh)
+        raise NotReplayableRun(run, how, f"It asks for more than its history has: {asked}.")
+
+
+@contextmanager
+def _other_randomness() -> Iterator[None]:
+    state = random.getstate()
+    random.seed(0x5EED)
+    try:
+        yield
+    finally:
+        random.setstate(state)

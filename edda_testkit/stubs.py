@@ -1,0 +1,203 @@
+"""Stubs: what an activity does in a test, and the record of what was called.
+
+A stub replaces the function, not the step: its value crosses the codec like a real one, its
+exception meets the retry policy. A stub that is never used is reported, so that a test cannot
+go on passing when the workflow no longer gets there.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from edda.activity import Activity, ActivityContext
+from edda.errors import EncodingError
+from edda_testkit.errors import StubError, UnusedStub
+
+__all__ = ["Call", "Stub", "Stubs"]
+
+_NOTHING = object()
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One attempt of an activity: its arguments without `ctx`, and when it began."""
+
+    activity: str
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    at: datetime
+    attempt: int
+    run: str
+
+    def __repr__(self) -> str:
+        given = [repr(arg) for arg in self.args] + [f"{k}={v!r}" for k, v in self.kwargs.items()]
+        attempt = f", attempt {self.attempt}" if self.attempt > 1 else ""
+        return f"<Call {self.activity}({', '.join(given)}) at {self.at.isoformat()}{attempt}>"
+
+
+class Stub:
+    """The stand-in of one activity. `calls` counts how often it was used."""
+
+    def __init__(
+        self,
+        activity: Activity[..., Any],
+        answer: Callable[..., Any],
+        kind: str,
+        site: str,
+        side_effect: Any = None,
+    ) -> None:
+        self.activity = activity
+        self.calls = 0
+        self.is_async = inspect.iscoroutinefunction(side_effect)
+        self._answer = answer
+        self._kind = kind
+        self._site = site
+
+    def __repr__(self) -> str:
+        return f"<Stub of {self.activity.name} ({self._kind}), set at {self._site}, used {self.calls}x>"
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        self.calls += 1
+        return self._answer(*args, **kwargs)
+
+    def describe(self) -> str:
+        """For the report at teardown."""
+        return f"{self.activity.name} ({self._kind}), set at {self._site}"
+
+
+class Stubs:
+    """The stubs of one simulation, by activity."""
+
+    def __init__(self) -> None:
+        self._current: dict[Activity[..., Any], Stub] = {}
+        self._all: list[Stub] = []
+
+    def get(self, activity: Activity[..., Any]) -> Stub | None:
+        """The stub that stands in for an activity now."""
+        return self._current.get(activity)
+
+    def add(
+        self,
+        activity: Activity[..., Any],
+        site: str,
+        *,
+        returns: Any = _NOTHING,
+        raises: Any = _NOTHING,
+        side_effect: Any = _NOTHING,
+        sequence: Any = _NOTHING,
+    ) -> Stub:
+        """Set a stub; a later one for the same activity replaces it."""
+        if not isinstance(activity, Activity):
+            raise StubError(
+                f"stub() takes an activity, the object that @activity made, and got {activity!r}."
+            )
+        given = {
+            name: value
+            for name, value in (
+                ("returns", returns),
+                ("raises", raises),
+                ("side_effect", side_effect),
+                ("sequence", sequence),
+            )
+            if value is not _NOTHING
+        }
+        if len(given) != 1:
+            got = ", ".join(given) or "nothing"
+            raise StubError(
+                f"A stub of {activity.name!r} needs exactly one of returns=, raises=, "
+                f"side_effect= or sequence=, and got {got}."
+            )
+        ((kind, value),) = given.items()
+        effect = value if kind == "side_effect" else None
+        stub = Stub(activity, _ANSWERS[kind](activity, value), kind, site, effect)
+        self._current[activity] = stub
+        self._all.append(stub)
+        return stub
+
+    def check_used(self, called: Sequence[str]) -> None:
+        """Raise `UnusedStub` when one was never called."""
+        unused = [stub.describe() for stub in self._all if stub.calls == 0]
+        if unused:
+            raise UnusedStub(unused, list(dict.fromkeys(called)))
+
+
+def _returning(activity: Activity[..., Any], value: Any) -> Callable[..., Any]:
+    _check_value(activity, value)
+    return lambda *args, **kwargs: value
+
+
+def _raising(activity: Activity[..., Any], error: Any) -> Callable[..., Any]:
+    _check_error(activity, error)
+
+    def answer(*args: Any, **kwargs: Any) -> Any:
+        raise error
+
+    return answer
+
+
+def _calling(activity: Activity[..., Any], function: Any) -> Callable[..., Any]:
+    if not callable(function):
+        raise StubError(
+            f"side_effect of {activity.name!r} must be a function, got {function!r}; "
+            f"returns= is for a value, sequence= for several."
+        )
+    # It is called with the activity's own arguments, and with `ctx` if it asks for it.
+    parameters = list(inspect.signature(function).parameters)
+    takes_context = bool(parameters) and parameters[0] == "ctx"
+
+    def answer(ctx: ActivityContext, *args: Any, **kwargs: Any) -> Any:
+        return function(ctx, *args, **kwargs) if takes_context else function(*args, **kwargs)
+
+    return answer
+
+
+def _taking_turns(activity: Activity[..., Any], values: Any) -> Callable[..., Any]:
+    if isinstance(values, str | bytes | Mapping) or not isinstance(values, Sequence):
+        raise StubError(f"sequence of {activity.name!r} must be a list, got {values!r}.")
+    for value in values:
+        if not _is_error(value):
+            _check_value(activity, value)
+    left = list(values)
+
+    def answer(*args: Any, **kwargs: Any) -> Any:
+        if not left:
+            raise StubError(
+                f"The stub of {activity.name!r} has answered {len(values)} calls and has no "
+                f"answer for another: give its sequence one more, or use side_effect=."
+            )
+        value = left.pop(0)
+        if _is_error(value):
+            raise value
+        return value
+
+    return answer
+
+
+_ANSWERS: dict[str, Callable[[Activity[..., Any], Any], Callable[..., Any]]] = {
+    "returns": _returning,
+    "raises": _raising,
+    "side_effect": _calling,
+    "sequence": _taking_turns,
+}
+
+
+def _is_error(value: Any) -> bool:
+    return isinstance(value, BaseException) or (
+        isinstance(value, type) and issubclass(value, BaseException)
+    )
+
+
+def _check_error(activity: Activity[..., Any], error: Any) -> None:
+    if not _is_error(error):
+        raise StubError(
+            f"raises of {activity.name!r} must be an exception or a class of them, got {error!r}."
+        )
+
+
+def _check_value(activity: Activity[..., Any], value: Any) -> None:
+    try:
+        activity.result.encode(value)
+    except EncodingError as error:
+        raise StubError(f"A stub of {activity.name!r} cannot return {value!r}: {error}") from error
