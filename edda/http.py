@@ -13,17 +13,13 @@ server or a mount put in front (`root_path`) is not seen. Absent: parsing, which
 """
 
 import asyncio
-import base64
-import binascii
-import hashlib
-import hmac
 import logging
-import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 from pydantic_core import to_json
 
+from edda.auth import Auth, BearerAuth, Call, WebhookSignature
 from edda.cloudevents_http import content_mode, envelopes
 from edda.errors import (
     ArgumentError,
@@ -32,6 +28,7 @@ from edda.errors import (
     InvalidEventError,
     NoAppError,
     StoreError,
+    sentence,
 )
 from edda.events import Envelope
 from edda.ports import Instance
@@ -52,7 +49,6 @@ __all__ = ["Auth", "BearerAuth", "Host", "WebhookSignature", "asgi"]
 
 logger = logging.getLogger("edda.http")
 
-SIGNATURE_TOLERANCE_SECONDS = 300
 RETRY_AFTER_SECONDS = 1
 
 
@@ -104,81 +100,6 @@ def asgi(host: Host) -> ASGIApp:
     return _Door(host, host.auth)
 
 
-# ---- Who may call ----------------------------------------------------------------------------
-
-
-@runtime_checkable
-class Auth(Protocol):
-    """Decides whether a request may pass. `challenge` goes into `WWW-Authenticate`."""
-
-    challenge: str
-    cure: str
-
-    def accepts(self, headers: Mapping[str, str], query: Mapping[str, str], body: bytes) -> bool:
-        """Whether the request carries what it must; names of headers are in lower case."""
-
-
-class BearerAuth:
-    """Requests must carry a token: `Authorization: Bearer ...`, or `?access_token=...`."""
-
-    challenge = "Bearer"
-    cure = "Send the header `Authorization: Bearer <token>`."
-
-    def __init__(self, token: str) -> None:
-        if not isinstance(token, str) or not token:
-            raise ArgumentError("BearerAuth", ["token must be a non-empty string"])
-        self._token = token.encode()
-
-    def __repr__(self) -> str:
-        return "BearerAuth(...)"
-
-    def accepts(self, headers: Mapping[str, str], query: Mapping[str, str], body: bytes) -> bool:
-        """Whether the token is the right one; compared in constant time."""
-        scheme, _, token = headers.get("authorization", "").partition(" ")
-        if scheme.lower() == "bearer":
-            given = token.strip().encode("latin-1")
-        else:
-            given = query.get("access_token", "").encode()
-        return hmac.compare_digest(given, self._token)
-
-
-class WebhookSignature:
-    """Requests must be signed as Standard Webhooks says, at most five minutes ago.
-
-    `secret` is `whsec_...`, or the same base64 without its prefix, or bytes.
-    """
-
-    challenge = "StandardWebhooks"
-    cure = "Send webhook-id, webhook-timestamp and webhook-signature, made with the shared secret."
-
-    def __init__(self, secret: str | bytes) -> None:
-        try:
-            if isinstance(secret, str):
-                text = secret.removeprefix("whsec_").rstrip("=")
-                secret = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
-        except (binascii.Error, ValueError) as error:
-            raise ArgumentError("WebhookSignature", ["secret must be base64"]) from error
-        if not isinstance(secret, bytes) or not secret:
-            raise ArgumentError("WebhookSignature", ["secret must not be empty"])
-        self._secret = secret
-
-    def __repr__(self) -> str:
-        return "WebhookSignature(...)"
-
-    def accepts(self, headers: Mapping[str, str], query: Mapping[str, str], body: bytes) -> bool:
-        """Whether one of the request's signatures is ours, and fresh."""
-        id, sent = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
-        if not id or not (sent.isascii() and sent.isdigit() and len(sent) <= 12):
-            return False
-        if abs(time.time() - int(sent)) > SIGNATURE_TOLERANCE_SECONDS:
-            return False
-        signed = b".".join((id.encode("latin-1"), sent.encode(), body))
-        digest = hmac.new(self._secret, signed, hashlib.sha256).digest()
-        ours = b"v1," + base64.b64encode(digest)
-        given = headers.get("webhook-signature", "").encode("latin-1").split()
-        return any([hmac.compare_digest(one, ours) for one in given])
-
-
 # ---- The door --------------------------------------------------------------------------------
 
 _METHODS = {
@@ -191,7 +112,7 @@ _ACCEPTED = {"status": "accepted"}
 _PRIVATE = {"cache-control": "private, no-store"}
 
 
-class _Refusal(Exception):
+class _Refusal(Exception):  # noqa: N818 - some are answers and no errors, like a 405
     """An answer that is no success."""
 
     def __init__(
@@ -241,7 +162,9 @@ class _Door:
         self._is_closed = False
         try:
             await self._open()
-        except EddaError as error:
+        except Exception as error:  # to the log, and the server does not start
+            if not isinstance(error, EddaError):
+                logger.exception("The app cannot be opened.")
             await send({"type": "lifespan.startup.failed", "message": str(error)})
             return
         await send({"type": "lifespan.startup.complete"})
@@ -267,63 +190,53 @@ class _Door:
             return _refusal(400, error).response()
         except (StoreError, NoAppError) as error:
             # The details may name hosts and files, so they go to the log.
-            logger.warning("Answered 503 to %s %s: %s", request.method, request.url.path, error)
+            logger.warning("503 to %s %s: %s", request.method, request.scope["path"], error)
             kind = type(error).__name__
-            return _Refusal(503, kind, "The store does not answer now. Try again.").response()
+            return _Refusal(503, kind, "The store cannot be reached now. Try again.").response()
         except ClientDisconnect:
             raise
         except Exception:  # a defect of ours: to the log, and the sender learns to try again
-            logger.exception("Answered 500 to %s %s", request.method, request.url.path)
+            logger.exception("500 to %s %s", request.method, request.scope["path"])
             return _Refusal(
                 500, "InternalServerError", "The server has a defect, and logged it. Try again."
             ).response()
 
     async def _answer(self, request: Request) -> Response:
-        resource, id = _resource(request.scope)
+        path = request.scope["path"]
+        resource, instance_id = _resource(request.scope)
         allowed = _METHODS.get(resource, ())
         if allowed and request.method == "OPTIONS":
             return _handshake(request, allowed)
-        if resource != "healthz" and self._auth is not None:
-            await self._check(request, self._auth)
+        if resource == "healthz" and request.method in allowed:
+            await self._open()
+            await self._host.find(limit=1)
+            return _json(200, {"status": "ok"})
+        body = await self._body(request)
+        if self._auth is not None:
+            _check(request, body, self._auth)
         if not allowed:
-            raise _Refusal(404, "NotFound", f"There is nothing at {request.url.path}.")
+            raise _Refusal(404, "NotFound", f"There is nothing at {path}.")
         if request.method not in allowed:
             allow = ", ".join(allowed)
             raise _Refusal(
                 405,
                 "MethodNotAllowed",
-                f"{request.url.path} takes {allow}, not {request.method}.",
+                f"{path} takes {allow}, not {request.method}.",
                 {"allow": allow},
             )
-        match resource:
-            case "events":
-                return await self._events(request)
-            case "instances":
-                await self._open()
-                result = request.query_params.get("result") == "1"
-                return _json(200, instance_view(await self._host.instance(id), result=result))
-            case "cancel":
-                return await self._cancel(id)
+        if resource == "events":
+            return await self._events(request, body)
+        if resource == "cancel":
+            return await self._cancel(instance_id)
         await self._open()
-        await self._host.find(limit=1)
-        return _json(200, {"status": "ok"})
+        result = request.query_params.get("result") == "1"
+        return _json(200, instance_view(await self._host.instance(instance_id), result=result))
 
-    async def _check(self, request: Request, auth: Auth) -> None:
-        body = await self._body(request)
-        if not auth.accepts(request.headers, request.query_params, body):
-            raise _Refusal(
-                401,
-                "Unauthorized",
-                f"The request does not say who sends it. {auth.cure}",
-                {"www-authenticate": auth.challenge},
-            )
-
-    async def _events(self, request: Request) -> Response:
-        body = await self._body(request)
+    async def _events(self, request: Request, body: bytes) -> Response:
         headers = request.headers.raw
         mode = content_mode(headers, body)
         if mode is None:
-            found = request.headers.get("content-type", "none")
+            found = sentence(request.headers.get("content-type"))
             raise _Refusal(
                 415,
                 "UnsupportedMediaType",
@@ -337,47 +250,40 @@ class _Door:
             if events:
                 await self._host.handle_events(events)
         except InvalidEventError as error:
-            if mode != "batch":
-                raise
             named = [(event.type, event.id) for event in events]
-            index = named.index((error.event_type, error.event_id))
+            refused = (error.event_type, error.event_id)
+            if mode != "batch" or refused not in named:
+                raise
+            index = named.index(refused)
             raise _Refusal(400, type(error).__name__, f"event {index}: {error}") from error
         return _json(202, _ACCEPTED)
 
-    async def _cancel(self, id: str) -> Response:
+    async def _cancel(self, instance_id: str) -> Response:
         await self._open()
-        if not await self._host.cancel(id):
-            status = (await self._host.instance(id)).status
+        if not await self._host.cancel(instance_id):
+            status = (await self._host.instance(instance_id)).status
             raise _Refusal(
                 409,
                 "InstanceFinished",
-                f"The instance {id!r} is {status.value} already; it cannot be cancelled.",
+                f"The instance {instance_id!r} is {status.value} already; it cannot be cancelled.",
             )
         return _json(202, _ACCEPTED)
 
     async def _body(self, request: Request) -> bytes:
-        """The body, read once; refused as soon as it is known to be too long."""
-        if hasattr(request.state, "body"):
-            known: bytes = request.state.body
-            return known
+        """The body; refused as soon as it is known to be too long."""
         limit = self._host.max_body_bytes
         declared = request.headers.get("content-length", "")
         body = bytearray()
-        is_long = declared.isdigit() and int(declared) > limit
-        if not is_long:
+        if not (declared.isdigit() and int(declared) > limit):
             async for chunk in request.stream():
                 body += chunk
                 if len(body) > limit:
-                    is_long = True
                     break
-        if is_long:
-            # What is not read yet would be taken for the next request: the connection ends here.
-            close = {"connection": "close"} if request.scope.get("http_version") != "2" else {}
-            raise _Refusal(
-                413, "PayloadTooLarge", f"The body is longer than {limit:,} bytes.", close
-            )
-        request.state.body = bytes(body)
-        return bytes(body)
+            else:
+                return bytes(body)
+        # What is not read yet would be taken for the next request: the connection ends here.
+        close = {"connection": "close"} if request.scope["http_version"].startswith("1") else {}
+        raise _Refusal(413, "PayloadTooLarge", f"The body is longer than {limit:,} bytes.", close)
 
 
 # ---- Helpers ---------------------------------------------------------------------------------
@@ -388,12 +294,20 @@ def _resource(scope: Scope) -> tuple[str, str]:
     path, root = scope["path"], scope.get("root_path", "").rstrip("/")
     if path == root or path.startswith(f"{root}/"):
         path = path[len(root) :]
-    name, _, id = path.removesuffix("/").removeprefix("/").partition("/")
-    if name in ("instances", "cancel"):
-        return (name, id) if id else ("", "")
-    if id:
+    name, _, rest = path.removesuffix("/").removeprefix("/").partition("/")
+    if bool(rest) != (name in ("instances", "cancel")):
         return "", ""
-    return ("events" if name == "" else name), ""
+    return name or "events", rest
+
+
+def _check(request: Request, body: bytes, auth: Auth) -> None:
+    if not auth.accepts(Call(request.headers, request.query_params, body)):
+        raise _Refusal(
+            401,
+            "Unauthorized",
+            f"The request does not prove who sends it. {auth.cure}",
+            {"www-authenticate": auth.challenge},
+        )
 
 
 def _handshake(request: Request, allowed: Sequence[str]) -> Response:

@@ -252,9 +252,12 @@ class FreezegunStack(Stack):
                         setattr(module, attribute, fakes[id(value)])
 
     def now_of(self, entry: Any) -> datetime:
+        """What it shows now; a ticking freeze goes on meanwhile."""
         return as_instant(entry() if hasattr(entry, "start") else entry.time_to_freeze)
 
     def tie(self, entry: Any) -> Tie:
+        """Lead its `time_to_freeze`, which naive UTC is kept in."""
+
         def read() -> datetime:
             return as_instant(entry.time_to_freeze)
 
@@ -266,6 +269,7 @@ class FreezegunStack(Stack):
         return Tie(entry, ("tick", "move_to"), read, write)
 
     def enter(self, under: Any) -> Saved:
+        """Let our rules hold in the last place."""
         api = self.api
         limits = [entry.saved.limit for entry in self.entries if isinstance(entry, Shown)]
         limit = limits[0] if limits else api.call_stack_inspection_limit
@@ -281,6 +285,7 @@ class FreezegunStack(Stack):
         return saved
 
     def leave(self, saved: Saved, index: int | None) -> None:
+        """Let the place's own rules hold again."""
         if index is not None and is_real(self.entries[index]):
             self._be_real(index)
         elif index is not None:
@@ -291,6 +296,7 @@ class FreezegunStack(Stack):
                 self._unmend()
 
     def mend(self, plain_models: WeakSet[type]) -> None:
+        """Make pydantic understand the fakes."""
         # What is to be undone is kept where it was done, as several freezers may come and go.
         fake = self.api.FakeDatetime
         if not hasattr(fake, "edda_undo"):
@@ -340,9 +346,12 @@ class TravelStack(Stack):
         return stack
 
     def now_of(self, entry: Any) -> datetime:
+        """What it shows now."""
         return EPOCH + timedelta(microseconds=entry.time_ns() // 1000)
 
     def tie(self, entry: Any) -> Tie:
+        """Lead it by `shift`, which leaves its time zone alone."""
+
         def write(at: datetime) -> None:
             entry._tick = False
             type(entry).shift(entry, at - self.now_of(entry))
@@ -350,9 +359,11 @@ class TravelStack(Stack):
         return Tie(entry, ("shift", "move_to"), partial(self.now_of, entry), write)
 
     def enter(self, under: Any) -> Any:
+        """Nothing to set; answers whether it ticks."""
         return None if is_real(under) else under._tick
 
     def leave(self, saved: Any, index: int | None) -> None:
+        """Let it tick again if it did."""
         if index is not None and not is_real(self.entries[index]):
             self.entries[index]._tick = saved
 

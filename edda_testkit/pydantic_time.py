@@ -81,8 +81,8 @@ def rebuild_models(base: type, core: Any, plain_models: WeakSet[type], undo: Exi
         for model in schemas:  # a complete model would be put into another as it was compiled
             model.__pydantic_complete__ = False
             compiling.callback(setattr, model, "__pydantic_complete__", True)
-        validators = {model: core.SchemaValidator(schema) for model, schema in schemas.items()}
-    for model, validator in validators.items():
+        built: list[Any] = [(model, core.SchemaValidator(schemas[model])) for model in schemas]
+    for model, validator in built:
         undo.callback(setattr, model, "__pydantic_validator__", model.__pydantic_validator__)
         model.__pydantic_validator__ = validator
 

@@ -39,6 +39,7 @@ from edda_testkit.errors import Stalled, StuckRun
 from edda_testkit.freeze import Freezer
 from edda_testkit.replay import check_replay
 from edda_testkit.runs import Run
+from edda_testkit.session import current_session
 from edda_testkit.stubs import Call, Stub, Stubs
 from edda_testkit.web import Http
 
@@ -98,7 +99,11 @@ class Simulation:
         outside_seconds: float = 10.0,
         freezer: Freezer | None = None,
     ) -> None:
-        self._freezer = freezer or Freezer()
+        session = current_session.get()
+        self._session = session if freezer is None else None
+        self._freezer = freezer or (Freezer() if session is None else session.freezer)
+        if store is None and session is not None:
+            store = session.options.get("store")
         self._replay = replay
         self._unused_stubs = unused_stubs
         self._strict_events = strict_events
@@ -137,6 +142,9 @@ class Simulation:
 
     def __enter__(self) -> Self:
         with ExitStack() as ends:
+            if self._session is not None:
+                self._session.opened.append(self)
+                self._freezer.hold()
             ends.enter_context(self._freezer.project(self.clock, on_foreign_move=self.advance_to))
             self._complete(self.app.initialize())
             ends.callback(self._drop)
@@ -401,6 +409,8 @@ class Simulation:
                 if job is None:
                     return
                 job()
+                if self._stubs.complaint is not None:
+                    raise self._stubs.complaint
             raise Stalled(f"{MAX_JOBS:,} steps at {self.now.isoformat()} came to no rest", [])
         finally:
             self._is_settling = False
@@ -629,6 +639,11 @@ class Simulation:
         self._dues.clear()
         self._tasks.clear()
         self._jobs.clear()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the simulation is entered, and not closed yet."""
+        return self._ends is not None
 
     def _check_open(self, call: str) -> None:
         if self._ends is None:

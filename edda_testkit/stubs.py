@@ -50,6 +50,7 @@ class Stub:
     ) -> None:
         self.activity = activity
         self.calls = 0
+        self.complaint: StubError | None = None
         self.is_async = inspect.iscoroutinefunction(side_effect)
         self._answer = answer
         self._kind = kind
@@ -60,7 +61,12 @@ class Stub:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         self.calls += 1
-        return self._answer(*args, **kwargs)
+        try:
+            return self._answer(*args, **kwargs)
+        except StubError as error:
+            # A retry policy must not have the last word on a mistake of the test's.
+            self.complaint = error
+            raise
 
     def describe(self) -> str:
         """For the report at teardown."""
@@ -115,6 +121,11 @@ class Stubs:
         self._current[activity] = stub
         self._all.append(stub)
         return stub
+
+    @property
+    def complaint(self) -> StubError | None:
+        """The first mistake of a stub that was called, if there was one."""
+        return next((stub.complaint for stub in self._all if stub.complaint is not None), None)
 
     def check_used(self, called: Sequence[str]) -> None:
         """Raise `UnusedStub` when one was never called."""

@@ -324,9 +324,7 @@ class MemoryStore:
         row.status = Status.RUNNING
         self._schedule(row)
         messages = tuple(message for _, message in sorted(row.inbox.items()))
-        return Claimed(
-            row.lease, row.workflow, tuple(row.events), messages, row.cancel_requested
-        )
+        return Claimed(row.lease, row.workflow, tuple(row.events), messages, row.cancel_requested)
 
     def _schedule(self, row: _Row) -> None:
         # One valid entry a row: when it can be claimed next. Older entries lose their ticket.

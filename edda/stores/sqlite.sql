@@ -118,7 +118,7 @@ WHERE instance = (SELECT key FROM edda_instance WHERE id = ?) ORDER BY seq;
 -- name: ready
 -- The longest ready of each workflow by its own piece of the index, and of those the longest
 -- ready of all: a workflow nobody here knows costs nothing, however many of it are ready.
-SELECT i.key, i.id, i.workflow, i.token, i.born, i.cancel
+SELECT i.key, i.id, i.workflow, i.token, i.born, i.cancel, i.length
 FROM json_each(?1) AS name
 JOIN edda_instance AS i ON i.key IN (
     SELECT key FROM edda_instance
@@ -133,7 +133,7 @@ WHERE key = ?;
 
 -- name: park
 -- Its waits and due time stand for when it goes on.
-UPDATE edda_instance SET status = 'stuck', problem = ?, updated_at = ?, length = ?, cancel = ?,
+UPDATE edda_instance SET status = 'stuck', problem = ?, updated_at = ?, cancel = ?, length = ?,
     worker = NULL, ready = NULL
 WHERE key = ?;
 

@@ -1,0 +1,171 @@
+"""The file under the SQLite store: opening it, one transaction at a time, and what can go wrong.
+
+A file is changed only when it is ours or empty. What SQLite says in a word or two becomes a
+sentence that names the path and the cure.
+"""
+
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from edda.errors import StoreError, StoreUnavailableError, StoreVersionError
+from edda.ports import Clock
+from edda.stores.sqlite_core import SQL, SqliteCore
+
+__all__ = ["BUSY_SECONDS", "VERSION", "SqliteFile"]
+
+# How long another connection may hold the file before we say so.
+BUSY_SECONDS = 2.0
+
+# The version of the schema in sqlite.sql, kept in `PRAGMA user_version`.
+VERSION = 1
+
+IN_MEMORY = ":memory:"
+
+
+class SqliteFile:
+    """An open database. Raises `StoreError` when it cannot be used, and has then changed nothing.
+
+    Connections stay in the thread that makes them, so make it where it is to be used.
+    """
+
+    def __init__(self, path: str | Path, clock: Clock) -> None:
+        self.path = path
+        _check_place(path)
+        with ExitStack() as undo:
+            try:
+                self.connection = sqlite3.connect(path, BUSY_SECONDS, isolation_level=None)
+                undo.callback(self.connection.close)
+                self._prepare()
+            except sqlite3.Error as error:
+                raise _sentence(error, path) from error
+            undo.pop_all()
+        self.core = SqliteCore(self.connection, clock)
+
+    def run(
+        self, works: Sequence[Callable[[SqliteCore], Any]], *, is_write: bool = True
+    ) -> list[Any]:
+        """Run these in one transaction. When one raises, none of them had an effect."""
+        connection, core = self.connection, self.core
+        try:
+            connection.execute("BEGIN IMMEDIATE" if is_write else "BEGIN")
+            try:
+                outcomes = [work(core) for work in works]
+                connection.execute("COMMIT")
+            finally:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+        except sqlite3.Error as error:
+            raise _sentence(error, self.path) from error
+        return outcomes
+
+    def close(self) -> None:
+        """Close the connection."""
+        self.connection.close()
+
+    # ---- Opening -------------------------------------------------------------------------------
+
+    def _prepare(self) -> None:
+        found = self._version()
+        self._switch_to_wal()
+        # Power loss loses nothing that was acknowledged; the second is for macOS alone.
+        self.connection.execute("PRAGMA synchronous = FULL")
+        self.connection.execute("PRAGMA fullfsync = ON")
+        if found == VERSION:
+            return
+        with self.connection:
+            self.connection.execute("BEGIN IMMEDIATE")
+            if self._version() != VERSION:  # else another process was faster
+                for statement in SQL["schema"].split(";"):
+                    self.connection.execute(statement)
+                self.connection.execute(f"PRAGMA user_version = {VERSION}")
+
+    def _version(self) -> int:
+        """The schema's version, 0 when there is none yet."""
+        found: int = self.connection.execute("PRAGMA user_version").fetchone()[0]
+        tables = "SELECT count(*) FROM sqlite_master WHERE name = 'edda_instance'"
+        is_ours = self.connection.execute(tables).fetchone()[0] == 1
+        if is_ours and found > VERSION:
+            raise StoreVersionError(str(self.path), found, VERSION)
+        if is_ours != (found > 0):
+            raise StoreError(
+                f"{self.path} is the database of another program, which numbers its schema with "
+                f"`PRAGMA user_version` as we do (found {found}). Nothing was changed. Give Edda "
+                f"a file of its own."
+            )
+        return found
+
+    def _switch_to_wal(self) -> None:
+        # SQLite does not wait for this lock itself when two processes make one file at once.
+        end = time.monotonic() + BUSY_SECONDS
+        while True:
+            try:
+                self.connection.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if _primary(error) != sqlite3.SQLITE_BUSY or time.monotonic() > end:
+                    raise
+                time.sleep(0.005)
+
+
+def _check_place(path: str | Path) -> None:
+    if str(path) == IN_MEMORY:
+        return
+    place = Path(path)
+    if place.is_dir():
+        raise StoreError(
+            f"{path} is a folder, and a database is a file. Name a file in it, for example "
+            f"{place / 'edda.db'}."
+        )
+    if not place.parent.is_dir():
+        raise StoreError(
+            f"There is no folder {place.parent} to keep {path} in (the working directory is "
+            f"{Path.cwd()}). Make the folder first, or name a file in another one."
+        )
+    for needed in (place, place.parent):
+        if needed.exists() and not os.access(needed, os.W_OK):
+            raise StoreError(_not_writable(path, f"{needed} is read-only"))
+
+
+def _sentence(error: sqlite3.Error, path: str | Path) -> Exception:
+    """What to raise for an error of SQLite's; the error itself when it is a defect of ours."""
+    match _primary(error):
+        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED | sqlite3.SQLITE_PROTOCOL:
+            return StoreUnavailableError(
+                f"{path} was locked by another connection for {BUSY_SECONDS:g} s. Nothing was "
+                f"changed, and the call may be repeated. A program that holds a transaction open "
+                f"(an `sqlite3` shell, a backup) is the usual cause."
+            )
+        case sqlite3.SQLITE_FULL | sqlite3.SQLITE_IOERR | sqlite3.SQLITE_NOMEM:
+            return StoreUnavailableError(
+                f"{path} cannot be read or written now: {error}. Nothing was changed, and the "
+                f"call may be repeated. Look at the disk: its room, its quota, its health."
+            )
+        case sqlite3.SQLITE_NOTADB:
+            return StoreError(
+                f"{path} is not an SQLite database. Nothing was changed. Name the file of a "
+                f"database, or one that does not exist yet."
+            )
+        case sqlite3.SQLITE_CORRUPT:
+            return StoreError(
+                f"{path} is damaged: {error}. Restore a backup, or save what can be read with "
+                f"`sqlite3 FILE .recover`."
+            )
+        case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM | sqlite3.SQLITE_CANTOPEN:
+            return StoreError(_not_writable(path, str(error)))
+    return error
+
+
+def _not_writable(path: str | Path, reason: str) -> str:
+    return (
+        f"{path} cannot be written: {reason}. Nothing was changed. SQLite writes the file and "
+        f"others beside it: give this user the right to write both the file and its folder."
+    )
+
+
+def _primary(error: sqlite3.Error) -> int:
+    return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF

@@ -1,0 +1,122 @@
+"""The simulation for `async def` tests: what moves the world is awaited, views are plain.
+
+It is the same simulation, driven in the same synchronous way: nothing of it runs on the test's
+event loop, so it works under any async plugin, or none.
+"""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import Any, Self
+
+from cloudevents.core.v1.event import CloudEvent
+
+from edda.activity import Activity
+from edda.workflow import Workflow
+from edda_testkit.runs import Run
+from edda_testkit.simulation import Simulation
+from edda_testkit.stubs import Call, Stub
+
+__all__ = ["AsyncSimulation"]
+
+
+class AsyncSimulation:
+    """`Simulation` for `async def` tests; see there for every argument."""
+
+    __test__ = False
+
+    def __init__(self, simulation: Simulation | None = None, **options: Any) -> None:
+        self.simulation = simulation or Simulation(**options)
+        self.http = AsyncHttp(self.simulation)
+
+    def __repr__(self) -> str:
+        return f"<Async{repr(self.simulation)[1:]}"
+
+    async def __aenter__(self) -> Self:
+        self.simulation.__enter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.simulation.__exit__(kind, error, traceback)
+
+    # ---- What moves the world ----------------------------------------------------------------------
+
+    async def start(self, workflow: Workflow[..., Any], /, *args: Any, **kwargs: Any) -> Run:
+        """Start a workflow and let it go on as far as it can now."""
+        return self.simulation.start(workflow, *args, **kwargs)
+
+    async def run(self, until: Run | None = None) -> Run | None:
+        """Skip from due instant to due instant until a run has finished, or all have."""
+        return self.simulation.run(until)
+
+    async def advance(self, duration: float | timedelta = 0, **units: float) -> None:
+        """Move time on."""
+        self.simulation.advance(duration, **units)
+
+    async def advance_to(self, instant: datetime) -> None:
+        """Move time on to an instant."""
+        self.simulation.advance_to(instant)
+
+    async def advance_to_next(self) -> datetime:
+        """Move time on to the next due instant."""
+        return self.simulation.advance_to_next()
+
+    async def send(self, event: str | CloudEvent, data: Any = None, **options: Any) -> CloudEvent:
+        """Send a CloudEvent into the simulation."""
+        return self.simulation.send(event, data, **options)
+
+    async def duplicate(self, event: CloudEvent, *, id: str | None = None) -> CloudEvent:
+        """Deliver an event again."""
+        return self.simulation.duplicate(event, id=id)
+
+    async def call(self, function: Callable[[], object], **when: Any) -> None:
+        """Call a plain function, now or at a virtual instant."""
+        self.simulation.call(function, **when)
+
+    async def cancel(self, run: Run) -> bool:
+        """Ask for a run to be cancelled."""
+        return self.simulation.cancel(run)
+
+    async def crash(self) -> None:
+        """Kill every worker and start a new one."""
+        self.simulation.crash()
+
+    # ---- Views, and what only prepares -------------------------------------------------------------
+
+    @property
+    def now(self) -> datetime:
+        """The virtual instant."""
+        return self.simulation.now
+
+    @property
+    def runs(self) -> list[Run]:
+        """The runs started here."""
+        return self.simulation.runs
+
+    def stub(self, activity: Activity[..., Any], **answer: Any) -> Stub:
+        """Let an activity answer `returns=`, `raises=`, `side_effect=` or `sequence=[...]`."""
+        return self.simulation.stub(activity, **answer)
+
+    def calls(self, activity: Activity[..., Any] | None = None) -> list[Call]:
+        """The attempts made so far."""
+        return self.simulation.calls(activity)
+
+
+class AsyncHttp:
+    """`sim.http` of an asynchronous simulation."""
+
+    def __init__(self, simulation: Simulation) -> None:
+        self._simulation = simulation
+
+    async def post(self, path: str, **options: Any) -> Any:
+        """POST to the app; an `httpx.Response`."""
+        return self._simulation.http.post(path, **options)
+
+    async def get(self, path: str, **options: Any) -> Any:
+        """GET from the app; an `httpx.Response`."""
+        return self._simulation.http.get(path, **options)

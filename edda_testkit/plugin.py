@@ -1,0 +1,189 @@
+"""The pytest plugin: fixtures, options, and the checks after a passing test.
+
+Import-safe and lazy: it imports pytest and nothing else until a test asks for a simulation, and
+patches nothing. Time is frozen only around tests that ask, and real again before any other.
+"""
+
+import asyncio
+import importlib
+import inspect
+import sys
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+
+SESSION = pytest.StashKey[Any]()
+FREEZER = pytest.StashKey[Any]()
+FIXTURES = frozenset({"edda_sim", "edda_async_sim"})
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--edda-store`, and the settings of the clock."""
+    group = parser.getgroup("edda", "durable workflows in virtual time")
+    group.addoption(
+        "--edda-store",
+        choices=("memory", "sqlite"),
+        default="memory",
+        help="the store that simulations run on (default: memory)",
+    )
+    parser.addini(
+        "edda_freeze",
+        help="how virtual time is shown to code: freezegun (default), time-machine or off",
+        default="freezegun",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the marker."""
+    config.addinivalue_line(
+        "markers",
+        "edda(replay=True, unused_stubs=False, strict_events=False, start=None, seed=0): "
+        "options of the edda_sim of this test, those of edda_testkit.Simulation",
+    )
+
+
+@pytest.fixture
+def edda_sim(request: pytest.FixtureRequest) -> Generator[Any, None, None]:
+    """A fresh simulation of its own for this test (`edda_testkit.Simulation`)."""
+    simulation = _simulation(request)
+    with _closing(simulation):
+        yield simulation
+
+
+@pytest.fixture
+def edda_async_sim(request: pytest.FixtureRequest) -> Generator[Any, None, None]:
+    """A fresh simulation for an `async def` test (`edda_testkit.AsyncSimulation`)."""
+    kit = importlib.import_module("edda_testkit.async_simulation")
+    simulation = _simulation(request)
+    with _closing(simulation):
+        yield kit.AsyncSimulation(simulation)
+
+
+class _closing:  # noqa: N801 - used like contextlib.closing
+    """Open a simulation and close it; its checks are made when the test function has passed."""
+
+    def __init__(self, simulation: Any) -> None:
+        self._simulation = simulation
+
+    def __enter__(self) -> None:
+        self._simulation.__enter__()
+
+    def __exit__(self, *_: object) -> None:
+        self._simulation.close()
+
+
+def _simulation(request: pytest.FixtureRequest) -> Any:
+    item = request.node
+    importlib.import_module("edda_testkit.session")
+    _enter(item)  # a fixture's simulation is wanted before the test function is called
+    options: dict[str, Any] = {}
+    for marker in reversed(list(item.iter_markers("edda"))):
+        if marker.args:
+            raise pytest.UsageError(
+                f"@pytest.mark.edda takes keyword arguments only, got {marker.args!r}"
+            )
+        options |= marker.kwargs
+    kit = importlib.import_module("edda_testkit.simulation")
+    known = [name for name in inspect.signature(kit.Simulation).parameters if name != "freezer"]
+    unknown = [name for name in options if name not in known]
+    if unknown:
+        raise pytest.UsageError(
+            f"@pytest.mark.edda has no option {unknown[0]!r}; it takes {', '.join(known)}"
+        )
+    return kit.Simulation(**options)
+
+
+# ---- Around each test --------------------------------------------------------------------------
+
+
+def _enter(item: pytest.Item) -> None:
+    """Give the test its view of the session, once the kit is in use at all."""
+    if SESSION in item.stash or "edda_testkit.session" not in sys.modules:
+        return
+    kit = importlib.import_module("edda_testkit.session")
+    config = item.config
+    if FREEZER not in config.stash:
+        freeze = importlib.import_module("edda_testkit.freeze")
+        backend = config.getini("edda_freeze")
+        if backend not in ("freezegun", "time-machine", "off"):
+            raise pytest.UsageError(
+                f"edda_freeze must be freezegun, time-machine or off, got {backend!r}"
+            )
+        config.stash[FREEZER] = freeze.Freezer(backend)
+    session = kit.Session(config.stash[FREEZER])
+    if config.getoption("--edda-store") == "sqlite":
+        sqlite = importlib.import_module("edda.stores.sqlite")
+        session.options["store"] = sqlite.DirectSqliteStore
+    item.stash[SESSION] = session
+    kit.current_session.set(session)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
+    """After a passing test function: its simulations must be replayable, stubs used."""
+    _enter(pyfuncitem)
+    result = yield
+    session = pyfuncitem.stash.get(SESSION, None)
+    for simulation in () if session is None else session.opened:
+        if simulation.is_open:
+            simulation.check()
+    return result
+
+
+class _AsyncTests:
+    """Runs `async def` tests that use a simulation, where no other plugin does."""
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> bool | None:
+        function = pyfuncitem.obj
+        if not inspect.iscoroutinefunction(function) or not _uses_simulation(pyfuncitem):
+            return None
+        if any(pyfuncitem.get_closest_marker(name) for name in ("asyncio", "anyio", "trio")):
+            return None
+        names = pyfuncitem._fixtureinfo.argnames
+        asyncio.run(function(**{name: pyfuncitem.funcargs[name] for name in names}))
+        return True
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """A second implementation of one hook needs an object of its own."""
+    session.config.pluginmanager.register(_AsyncTests(), "edda-async-tests")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(
+    item: pytest.Item, nextitem: pytest.Item | None
+) -> Generator[None, object, object]:
+    """Make time real again, unless the next test wants a simulation too."""
+    try:
+        return (yield)
+    finally:
+        session = item.stash.get(SESSION, None)
+        if session is not None:
+            importlib.import_module("edda_testkit.session").current_session.set(None)
+            if nextitem is None or not _uses_simulation(nextitem):
+                session.freezer.release()
+            del item.stash[SESSION]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show the virtual timeline of every run when a test fails."""
+    report = yield
+    session = item.stash.get(SESSION, None)
+    if report.when == "call" and report.failed and session is not None:
+        for simulation in session.opened:
+            for run in simulation.runs:
+                text = f"{run!r}\n{run.timeline()}"
+                waits = "".join(f"\nwaits for {waiting}" for waiting in run.waiting_for)
+                report.sections.append((f"edda timeline of {run.label}", text + waits))
+            if untaken := simulation.untaken_events():
+                report.sections.append(("edda events that no run took", "\n".join(untaken)))
+    return report
+
+
+def _uses_simulation(item: pytest.Item) -> bool:
+    return bool(FIXTURES.intersection(getattr(item, "fixturenames", ())))

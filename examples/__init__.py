@@ -1,0 +1,1 @@
+"""Workflows to run, each with its tests."""
