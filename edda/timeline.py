@@ -39,7 +39,15 @@ from edda.history import (
 )
 from edda.ports import Instance, Status
 
-__all__ = ["GLYPHS", "clock_text", "duration_text", "instance_view", "outcome_text", "timeline"]
+__all__ = [
+    "GLYPHS",
+    "clock_text",
+    "duration_text",
+    "instance_view",
+    "outcome_text",
+    "table",
+    "timeline",
+]
 
 GLYPHS = {
     "workflow_started": "▶",
@@ -143,6 +151,12 @@ def outcome_text(instance: Instance) -> str:
         case Status.WAITING_FOR_TIMER | Status.WAITING_FOR_RETRY if due:
             return f"waits until {due}"
     return instance.status.value.replace("_", " ")
+
+
+def table(rows: Sequence[Sequence[str]], width: int) -> str:
+    """Rows of cells as aligned columns; lines are cut to `width`."""
+    columns = [_left(list(cells)) for cells in zip(*rows, strict=True)]
+    return "\n".join(_cut("  ".join(cells), width).rstrip() for cells in zip(*columns, strict=True))
 
 
 def clock_text(at: datetime) -> str:

@@ -118,13 +118,15 @@ class VirtualClock:
 
     def next_due(self) -> datetime | None:
         """The earliest instant that somebody waits for."""
-        self._drop_cancelled_head()
+        while self._heap and self._heap[0][2].callback is None:
+            heappop(self._heap)
+            self._cancelled -= 1
         return self._heap[0][0] if self._heap else None
 
     def pop_due(self) -> Callback | None:
         """Take the first callback that is due by now, or None; its caller calls it."""
-        self._drop_cancelled_head()
-        if not self._heap or self._heap[0][0] > self._now:
+        due = self.next_due()
+        if due is None or due > self._now:
             return None
         entry = heappop(self._heap)[2]
         callback, entry.callback = entry.callback, None
@@ -138,11 +140,6 @@ class VirtualClock:
             heapify(self._heap)
             self._cancelled = 0
 
-    def _drop_cancelled_head(self) -> None:
-        while self._heap and self._heap[0][2].callback is None:
-            heappop(self._heap)
-            self._cancelled -= 1
-
 
 class VirtualLoop(SELECTOR_LOOP):  # type: ignore[misc]
     """The event loop of a simulation's activities: real I/O and threads, virtual timers.
@@ -154,7 +151,7 @@ class VirtualLoop(SELECTOR_LOOP):  # type: ignore[misc]
         super().__init__()
         self._clock = clock
         self._timers: set[_Timer] = set()
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks: dict[asyncio.Task[Any], None] = {}  # in order, unlike a set
         self._foreign: WeakSet[asyncio.Future[Any]] = WeakSet()
         self._inside: WeakSet[asyncio.Future[Any]] = WeakSet()
         self._jobs: set[_Job] = set()
@@ -212,7 +209,7 @@ class VirtualLoop(SELECTOR_LOOP):  # type: ignore[misc]
 
     def waits(self) -> list[str]:
         """What `is_waiting_outside` sees, one phrase for each: task, awaited thing, source line."""
-        return [describe() for describe in self._outside()]
+        return sorted({describe() for describe in self._outside()})
 
     def wait_outside(self, limit_seconds: float, *, clock: Callable[[], float] = monotonic) -> None:
         """Block until something came back, then `run_ready` again.
@@ -236,8 +233,8 @@ class VirtualLoop(SELECTOR_LOOP):  # type: ignore[misc]
     def create_task(self, coro: Coroutine[Any, Any, Any], **options: Any) -> asyncio.Task[Any]:
         """As asyncio's; the loop keeps the task alive until it is done."""
         task: asyncio.Task[Any] = super().create_task(coro, **options)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[task] = None
+        task.add_done_callback(self._tasks.pop)
         return task
 
     def create_future(self) -> asyncio.Future[Any]:

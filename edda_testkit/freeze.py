@@ -11,21 +11,14 @@ Absent: the instant to begin at (the simulation's), and patches of our own. free
 time-machine are imported when first needed: freezegun alone costs 0.1 s.
 """
 
-import importlib
-import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
-from types import ModuleType
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 from weakref import WeakSet
 
 from edda_testkit.freeze_stacks import (
-    EPOCH,
-    IGNORE,
     FreezegunStack,
-    RealTime,
     Shown,
     Stack,
     TravelStack,
@@ -35,8 +28,6 @@ from edda_testkit.freeze_stacks import (
 __all__ = ["Backend", "FreezeError", "Freezer", "Projectable"]
 
 Backend = Literal["freezegun", "time-machine", "off"]
-
-STAYS_REAL = ("monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns")
 
 
 class FreezeError(RuntimeError):
@@ -62,9 +53,7 @@ class Freezer:
     def __init__(self, backend: Backend = "freezegun") -> None:
         self.backend = backend
         self.is_held = False
-        self._base: RealTime | None = None
-        self._freeze: Any = None
-        self._modules: dict[str, ModuleType] = {}
+        self._end: Callable[[], bool] | None = None
         self._plain_models: WeakSet[type] = WeakSet()
         self._projections = 0
 
@@ -73,9 +62,9 @@ class Freezer:
 
         Does nothing if there is one, if somebody else froze time, or with another backend.
         """
-        if self.backend == "freezegun" and self._base is None and not stacks_in_use():
-            self._start()
-        self.is_held = self._base is not None
+        if self.backend == "freezegun" and not stacks_in_use():
+            self._begin()
+        self.is_held = self.backend == "freezegun" and self._end is not None
 
     def release(self) -> None:
         """Make everything real again; does nothing if nothing is held.
@@ -118,7 +107,9 @@ class Freezer:
             yield lambda: None
             return
         with ExitStack() as ends:
-            stack = self._stack_for(clock, ends)
+            self._projections += 1
+            ends.callback(self._end_projection)
+            stack = self._stack_for(clock)
             shown = Shown(stack, clock.now(), on_foreign_move or clock.move_to)
             shown.insert()
             ends.callback(shown.remove)
@@ -126,50 +117,32 @@ class Freezer:
             ends.callback(clock.on_move(shown.show))
             yield lambda: shown.show(clock.now())
 
-    def _stack_for(self, clock: Projectable, ends: ExitStack) -> Stack:
+    def _stack_for(self, clock: Projectable) -> Stack:
         """Where to stand: in for whoever froze time, else for a freeze of ours."""
         for stack in stacks_in_use():
             return stack
         if self.backend == "time-machine":
-            return TravelStack.begin(clock.now(), ends)
-        if self._base is None:
-            self._start()
-        self._projections += 1
-        ends.callback(self._end_projection)
+            travels = TravelStack()
+            self._end = travels.begin(clock.now())
+            return travels
+        self._begin()
         return FreezegunStack()
+
+    def _begin(self) -> None:
+        freezes = FreezegunStack()
+        if not freezes.entries:  # else there is a base already, perhaps another freezer's
+            self._end = freezes.begin()
+        freezes.mend(self._plain_models)
 
     def _end_projection(self) -> None:
         self._projections -= 1
         if not self._projections and not self.is_held:
             self._stop()
 
-    def _start(self) -> None:
-        """Begin freezegun's outermost freeze, let it show real time, and spare the stopwatches."""
-        freeze_time = importlib.import_module("freezegun").freeze_time
-        stack = FreezegunStack()
-        self._modules = dict(sys.modules)
-        self._freeze = freeze_time(EPOCH, ignore=list(IGNORE))
-        self._freeze.start()
-        self._base = RealTime()
-        stack.begin(self._base)
-        real = [getattr(stack.api, f"real_{name}") for name in STAYS_REAL]
-        for name, function in zip(STAYS_REAL, real, strict=True):
-            setattr(time, name, function)
-        for module, attribute, original in self._freeze.undo_changes:
-            if any(original is function for function in real):
-                setattr(module, attribute, original)
-        stack.mend(self._plain_models)
-
     def _stop(self) -> None:
-        """End freezegun's outermost freeze, which only the one who began it can do cleanly."""
-        if self._base is None:
-            return
-        stack = FreezegunStack()
-        if stack.entries != [self._base]:
+        if self._end is not None and not self._end():
             raise FreezeError(
                 "A freeze_time() that began inside a simulation has not ended, so time cannot be "
                 "made real again: end it before the simulation, or begin it before."
             )
-        self._freeze.stop()
-        stack.end(loaded_before=self._modules)
-        self._base, self._freeze, self._modules = None, None, {}
+        self._end = None

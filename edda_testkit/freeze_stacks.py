@@ -10,13 +10,14 @@ Absent: when to begin and end (`freeze`), and pydantic's share (`pydantic_time`)
 
 import importlib
 import sys
+import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from functools import partial
 from types import ModuleType
-from typing import Any, Protocol
+from typing import Any
 from weakref import WeakSet
 
 from edda_testkit.pydantic_time import give_fakes_a_schema, judge_by_shown_time
@@ -48,6 +49,7 @@ IGNORE = tuple(
     """.split()
 )
 EVERYTHING = ("",)
+STOPWATCHES = ("monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns")
 
 
 class RealTime:
@@ -193,27 +195,6 @@ class Tie:
         return ask
 
 
-class Stack(Protocol):
-    """What the two libraries have in common."""
-
-    entries: list[Any]
-
-    def now_of(self, entry: Any) -> datetime:
-        """What the user's entry shows now."""
-
-    def tie(self, entry: Any) -> Tie:
-        """The user's entry, to be led along."""
-
-    def enter(self, under: Any) -> Any:
-        """Set what a projection needs in place of `under`; answers what was there."""
-
-    def leave(self, saved: Any, index: int | None) -> None:
-        """Set back what was at `index`, if it is still there, and what was everywhere."""
-
-    def mend(self, plain_models: WeakSet[type]) -> None:
-        """Make other libraries understand the fakes."""
-
-
 @dataclass(frozen=True, slots=True)
 class Saved:
     """What freezegun had in a place before us."""
@@ -223,30 +204,47 @@ class Saved:
     limit: int
 
 
-class FreezegunStack(Stack):
+class FreezegunStack:
     """freezegun's module of globals, four of which are parallel stacks."""
 
     def __init__(self) -> None:
         self.api: Any = importlib.import_module("freezegun.api")
         self.entries: list[Any] = self.api.freeze_factories
 
-    def begin(self, base: RealTime) -> None:
-        """Put `base` in place of the freeze that has just begun, at the bottom."""
-        self.entries[-1] = base
+    def begin(self) -> Callable[[], bool]:
+        """Begin the outermost freeze, showing real time; answers what ends it, if it can end."""
+        loaded_before = dict(sys.modules)
+        freeze = self.api.freeze_time(EPOCH, ignore=list(IGNORE))
+        freeze.start()
+        base = self.entries[-1] = RealTime()
         self._be_real(-1)
+        stopwatches = [getattr(self.api, f"real_{name}") for name in STOPWATCHES]
+        for name, real in zip(STOPWATCHES, stopwatches, strict=True):
+            setattr(time, name, real)
+        for module, attribute, original in freeze.undo_changes:
+            if any(original is real for real in stopwatches):
+                setattr(module, attribute, original)
 
-    def end(self, loaded_before: Mapping[str, ModuleType]) -> None:
-        """Clean up after the outermost freeze: our mending, and fakes left in modules."""
-        self._unmend()
-        self.api.FakeDatetime.__name__ = "FakeDatetime"
-        fakes = {id(self.api.FakeDatetime): self.api.real_datetime}
-        fakes[id(self.api.FakeDate)] = self.api.real_date
-        for name, value in vars(self.api).items():
+        def end() -> bool:
+            if self.entries != [base]:  # only the freeze that began the stack can end it cleanly
+                return False
+            freeze.stop()
+            self._unmend()
+            self.api.FakeDatetime.__name__ = "FakeDatetime"
+            self._replace_fakes(loaded_before)
+            return True
+
+        return end
+
+    def _replace_fakes(self, loaded_before: Mapping[str, ModuleType]) -> None:
+        """Mend ignored modules that were imported meanwhile, which freezegun forgets."""
+        api = self.api
+        fakes = {id(api.FakeDatetime): api.real_datetime, id(api.FakeDate): api.real_date}
+        for name, value in vars(api).items():
             if name.startswith("fake_"):
-                fakes[id(value)] = getattr(self.api, name.replace("fake_", "real_", 1))
-        # freezegun leaves them in ignored modules that were imported meanwhile.
+                fakes[id(value)] = getattr(api, name.replace("fake_", "real_", 1))
         for name, module in list(sys.modules.items()):
-            if loaded_before.get(name) is not module and module is not self.api:
+            if loaded_before.get(name) is not module and module is not api:
                 for attribute, value in list(getattr(module, "__dict__", {}).items()):
                     if id(value) in fakes:
                         setattr(module, attribute, fakes[id(value)])
@@ -319,7 +317,7 @@ class FreezegunStack(Stack):
         self.api.FakeDatetime.__name__ = "datetime"
 
 
-class TravelStack(Stack):
+class TravelStack:
     """time-machine's list of travellers."""
 
     def __init__(self) -> None:
@@ -329,21 +327,21 @@ class TravelStack(Stack):
             self.module, "coordinates_stack" if before_3 else "traveller_stack"
         )
 
-    @classmethod
-    def begin(cls, at: datetime, ends: ExitStack) -> "TravelStack":
-        """Begin a journey of our own, which `ends` will end, wherever it stands then."""
-        stack = cls()
-        travel = stack.module.travel(at, tick=False)
+    def begin(self, at: datetime) -> Callable[[], bool]:
+        """Begin a journey of our own; answers what ends it, if nobody stands in for it."""
+        travel = self.module.travel(at, tick=False)
         travel.start()
-        base = stack.entries[-1] = RealTime(stack.entries[-1])
+        base = self.entries[-1] = RealTime(self.entries[-1])
 
-        def end() -> None:
-            stack.entries.remove(base)
-            stack.entries.append(base)  # stop() pops the last
+        def end() -> bool:
+            if base not in self.entries:
+                return False
+            self.entries.remove(base)
+            self.entries.append(base)  # stop() pops the last, which may be a journey of the user's
             travel.stop()
+            return True
 
-        ends.callback(end)
-        return stack
+        return end
 
     def now_of(self, entry: Any) -> datetime:
         """What it shows now."""
@@ -371,9 +369,12 @@ class TravelStack(Stack):
         """Nothing: the classes stay real."""
 
 
-def stacks_in_use() -> list[FreezegunStack | TravelStack]:
+Stack = FreezegunStack | TravelStack
+
+
+def stacks_in_use() -> list[Stack]:
     """The stacks that show something else than real time, the nearer to user code first."""
-    found: list[FreezegunStack | TravelStack] = []
+    found: list[Stack] = []
     if "freezegun.api" in sys.modules:
         found.append(FreezegunStack())
     if "time_machine" in sys.modules:

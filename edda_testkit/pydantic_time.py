@@ -67,7 +67,7 @@ def judge_in_python(judge: Any, undo: ExitStack) -> None:
     undo.callback(setattr, judge, "__get_pydantic_core_schema__", original)
 
 
-def rebuild_models(base: type, core: Any, plain_models: WeakSet[type], undo: ExitStack) -> None:
+def rebuild_models(base: Any, core: Any, plain_models: WeakSet[type], undo: ExitStack) -> None:
     """Give models built before a validator that compares in Python."""
     schemas: dict[Any, Any] = {}
     for model in subclasses(base, plain_models):
@@ -87,7 +87,7 @@ def rebuild_models(base: type, core: Any, plain_models: WeakSet[type], undo: Exi
         model.__pydantic_validator__ = validator
 
 
-def subclasses(base: type, plain_models: WeakSet[type]) -> Iterator[Any]:
+def subclasses(base: Any, plain_models: WeakSet[type]) -> Iterator[Any]:
     for model in base.__subclasses__():
         if model not in plain_models:
             yield model

@@ -4,12 +4,12 @@ import pytest
 
 from edda import EventTimeoutError, InvalidEventError, WorkflowFailed
 from examples.event_waiting_workflow import (
+    bad_workflow,
     both_ways,
     cancel_order,
     check_payment_status,
     create_order,
     good_workflow,
-    bad_workflow,
     loan_approval_workflow,
     order_fulfillment,
     order_with_timeout,

@@ -151,11 +151,7 @@ class MemoryStore:
             return Committed(is_released=True)
         row.due = commit.due
         self._register(row, commit.waits)
-        messages = tuple(
-            message
-            for _, message in sorted(row.inbox.items())
-            if any(_fits(wait, row.id, message.envelope) for wait in commit.waits)
-        )
+        messages = tuple(message for _, message in sorted(row.inbox.items()))
         goes_on = bool(messages) or row.cancel_requested
         if commit.status.is_final or (commit.release and not goes_on):
             row.lease = None
@@ -345,8 +341,12 @@ class MemoryStore:
         for id in row.waits.keys() - wanted.keys():
             old = row.waits.pop(id)
             del self._index[old.type][old.paths][old.values][row.id, id]
-        if not wanted:
-            row.inbox.clear()
+        # What fits none of the waits any more is found again when one is registered that it fits.
+        row.inbox = {
+            position: message
+            for position, message in row.inbox.items()
+            if any(_fits(wait, row.id, message.envelope) for wait in wanted.values())
+        }
         for id, wait in wanted.items():
             if id in row.waits:
                 continue

@@ -7,19 +7,16 @@ back. The statements are in `sqlite.sql`, by name, with the reasons for their sh
 Absent: files, threads, `await`, and what to do about a database that does not answer.
 """
 
-import json
 import logging
-import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
-from importlib.resources import files
+from datetime import datetime, timedelta
 from typing import Any
 
 from edda.codec import encode_error
 from edda.errors import HistoryFormatError, LeaseLost
-from edda.events import Envelope, match_values
+from edda.events import Envelope
 from edda.history import CancelRequested, Event, Finished, Started, as_row, from_row
 from edda.ports import (
     Claimed,
@@ -36,23 +33,11 @@ from edda.ports import (
     Status,
     Wait,
 )
+from edda.stores.sqlite_rows import SQL, as_facet, as_list, as_micros, as_time, as_wait, is_same
 
-__all__ = ["SQL", "SqliteCore"]
+__all__ = ["SqliteCore"]
 
 logger = logging.getLogger("edda.store")
-
-# Every statement by its name in sqlite.sql.
-SQL = {
-    name: text
-    for name, _, text in (
-        section.partition("\n")
-        for section in re.split(
-            r"^-- name: ",
-            files("edda.stores").joinpath("sqlite.sql").read_text("utf-8"),
-            flags=re.M,
-        )[1:]
-    )
-}
 
 # How many messages more than it has waits an instance is offered at once: enough that a turn
 # which refuses a few has the next ones at hand; the rest of a long log follows with each commit.
@@ -60,8 +45,6 @@ OFFERED = 16
 
 # The column `cancel`.
 NOT_ASKED, ASKED, IN_HISTORY = 0, 1, 2
-
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class SqliteCore:
@@ -82,22 +65,20 @@ class SqliteCore:
             started = from_row(found[1:])
             assert isinstance(started, Started)
             return Created(None, (found[0], started))
-        moment = self._clock.now()
-        now = _micros(moment)
-        status = Status.PENDING if new.worker is None else Status.RUNNING
-        until = moment + timedelta(seconds=new.lease_seconds)
+        now = self._clock.now()
+        until = now + timedelta(seconds=new.lease_seconds)
         is_leased = new.worker is not None
-        ready = _micros(until) if is_leased else now
+        status = Status.RUNNING if is_leased else Status.PENDING
         key = self._execute(
             SQL["create"],
             (
                 new.id,
                 new.workflow,
                 status.value,
-                _micros(new.started.at),
-                now,
-                now,
-                ready,
+                as_micros(new.started.at),
+                as_micros(now),
+                as_micros(now),
+                as_micros(until if is_leased else now),
                 self._next_ticket(),
                 new.worker,
                 int(is_leased),
@@ -116,9 +97,9 @@ class SqliteCore:
         """Lease up to `limit` instances that have something to do now."""
         now = self._clock.now()
         until = now + timedelta(seconds=lease_seconds)
-        rows = self._execute(SQL["ready"], (_as_list(names), _micros(now), limit)).fetchall()
+        rows = self._execute(SQL["ready"], (as_list(names), as_micros(now), limit)).fetchall()
         claimed = []
-        for key, id, workflow, token, born, cancel, length in rows:
+        for key, instance_id, workflow, token, born, cancel, length in rows:
             try:
                 history = self._history(key)
             except HistoryFormatError as error:
@@ -126,14 +107,14 @@ class SqliteCore:
                 self._park(key, encode_error(error), now, cancel, length)
                 continue
             self._execute(
-                SQL["lease"], (worker, token + 1, _micros(until), self._next_ticket(), key)
+                SQL["lease"], (worker, token + 1, as_micros(until), self._next_ticket(), key)
             )
             claimed.append(
                 Claimed(
-                    Lease(id, worker, token + 1, until),
+                    Lease(instance_id, worker, token + 1, until),
                     workflow,
                     history,
-                    self._offered(key, id, born, len(self._waits(key))),
+                    self._offered(key, instance_id, born, len(self._waits(key))),
                     cancel == ASKED,
                 )
             )
@@ -141,13 +122,13 @@ class SqliteCore:
 
     def commit(self, commit: Commit) -> Committed:
         """Apply a step. Raises `LeaseLost`, with no effect, when the lease is not held."""
-        id, lease = commit.lease.instance_id, commit.lease
-        row = self._execute(SQL["for_commit"], (id,)).fetchone()
+        lease = commit.lease
+        row = self._execute(SQL["for_commit"], (lease.instance_id,)).fetchone()
         if row is None:
-            raise LeaseLost(id)
+            raise LeaseLost(lease.instance_id)
         key, born, length, status, due, ready, ticket, worker, token, cancel, problem = row
         if worker != lease.worker or token != lease.token or length != commit.expected_length:
-            raise LeaseLost(id)
+            raise LeaseLost(lease.instance_id)
         before = (status, due, worker, cancel, problem)
         self._append(key, length, commit.events)
         length += len(commit.events)
@@ -161,16 +142,16 @@ class SqliteCore:
         is_final = commit.status.is_final
         waits = () if is_final else commit.waits
         is_changed = self._register(key, waits)
-        messages = self._offered(key, id, born, len(waits))
+        messages = self._offered(key, lease.instance_id, born, len(waits))
         goes_on = bool(messages) or cancel == ASKED
         is_released = is_final or (commit.release and not goes_on)
-        due = None if commit.due is None else _micros(commit.due)
+        due = None if commit.due is None else as_micros(commit.due)
         if is_released:
             worker, ready, ticket = None, (None if is_final else due), self._next_ticket()
         after = (commit.status.value, due, worker, cancel, commit.problem)
         # A commit that only looks (the holder was woken) writes nothing and costs no fsync.
         if is_changed or commit.events or commit.taken or before != after:
-            now = _micros(self._clock.now())
+            now = as_micros(self._clock.now())
             self._execute(
                 SQL["update"],
                 (after[0], now, length, due, ready, ticket, worker, cancel, commit.problem, key),
@@ -182,7 +163,7 @@ class SqliteCore:
     def renew(self, leases: Sequence[Lease], lease_seconds: float) -> list[Lease]:
         """Prolong leases; those that are not held any more are missing from the answer."""
         until = self._clock.now() + timedelta(seconds=lease_seconds)
-        ready = _micros(until)
+        ready = as_micros(until)
         return [
             replace(lease, until=until)
             for lease in leases
@@ -217,7 +198,8 @@ class SqliteCore:
 
     def next_due(self, names: Sequence[str]) -> datetime | None:
         """When the next instance of these workflows has something to do, or its lease lapses."""
-        return _moment(self._execute(SQL["next_due"], (_as_list(names),)).fetchone()[0])
+        due: int | None = self._execute(SQL["next_due"], (as_list(names),)).fetchone()[0]
+        return as_time(due)
 
     def instance(self, instance_id: str) -> Instance | None:
         """One instance, or None."""
@@ -238,8 +220,7 @@ class SqliteCore:
 
     def data_version(self) -> int:
         """A number that is another one when another connection has changed the file."""
-        version: int = self._execute(SQL["data_version"]).fetchone()[0]
-        return version
+        return int(self._execute(SQL["data_version"]).fetchone()[0])
 
     # ---- Messages ------------------------------------------------------------------------------
 
@@ -249,13 +230,13 @@ class SqliteCore:
         plans = [self._plan(envelope, judge, seen) for envelope in envelopes]
         if any(plan.refusals for plan in plans):
             return [Delivered(None, (), plan.refusals, plan.is_duplicate) for plan in plans]
-        now = _micros(self._clock.now())
+        now = as_micros(self._clock.now())
         return [self._accept(plan, now) for plan in plans]
 
     def _plan(self, envelope: Envelope, judge: Judge | None, seen: set[tuple[str, str]]) -> "_Plan":
         identity = (envelope.source, envelope.id)
         stored = self._execute(SQL["same_message"], identity).fetchone()
-        if stored is not None and not _is_same(stored[0], envelope.text):
+        if stored is not None and not is_same(stored[0], envelope.text):
             logger.warning(
                 "The event %r of %r came again with other content; the first one stands.",
                 envelope.id,
@@ -267,7 +248,7 @@ class SqliteCore:
         facets = [
             (shape, found)
             for shape, paths in self._execute(SQL["shapes"], (envelope.type,)).fetchall()
-            if (found := _found(envelope, paths)) is not None
+            if (found := as_facet(envelope, paths)) is not None
         ]
         fitting = [row for facet in facets for row in self._fitting(envelope, *facet)]
         refusals = [
@@ -279,7 +260,7 @@ class SqliteCore:
         return _Plan(
             envelope,
             tuple(facets),
-            {key: id for key, id, _ in fitting},
+            {key: instance_id for key, instance_id, _ in fitting},
             tuple(dict.fromkeys(filter(None, refusals))) if all(refusals) else (),
         )
 
@@ -293,7 +274,7 @@ class SqliteCore:
             else self._execute(SQL["fitting_of_one"], (shape, found, target))
         )
         for row in rows:
-            yield row[0], row[1], _wait(row[2:])
+            yield row[0], row[1], as_wait(row[2:])
 
     def _accept(self, plan: "_Plan", now: int) -> Delivered:
         if plan.is_duplicate:
@@ -322,8 +303,7 @@ class SqliteCore:
             return ()
         rows = self._execute(SQL["offered"], (id, born, waits + OFFERED, key))
         return tuple(
-            Message(position, _at(at), Envelope(type, source, event_id, text, target))
-            for position, at, type, source, event_id, text, target in rows
+            Message(position, as_time(at), Envelope(*envelope)) for position, at, *envelope in rows
         )
 
     # ---- Inside one instance -------------------------------------------------------------------
@@ -339,10 +319,10 @@ class SqliteCore:
         return tuple([from_row(row) for row in self._execute(SQL["history"], (key,))])
 
     def _park(self, key: int, problem: str | None, now: datetime, cancel: int, length: int) -> None:
-        self._execute(SQL["park"], (problem, _micros(now), cancel, length, key))
+        self._execute(SQL["park"], (problem, as_micros(now), cancel, length, key))
 
     def _waits(self, key: int) -> dict[Wait, int]:
-        return {_wait(row[1:]): row[0] for row in self._execute(SQL["waits"], (key,))}
+        return {as_wait(row[1:]): row[0] for row in self._execute(SQL["waits"], (key,))}
 
     def _register(self, key: int, waits: Sequence[Wait]) -> bool:
         """Make these the open waits; whether that changed anything."""
@@ -363,8 +343,7 @@ class SqliteCore:
     def _shape(self, type: str, paths: str) -> int:
         found = self._execute(SQL["shape"], (type, paths)).fetchone()
         if found is not None:
-            key: int = found[0]
-            return key
+            return int(found[0])
         # The first wait of this shape ever: the log so far is indexed for it, once.
         added = self._execute(SQL["add_shape"], (type, paths)).lastrowid
         assert added is not None
@@ -374,22 +353,22 @@ class SqliteCore:
             (
                 (added, value, target, position)
                 for position, target, text in rows
-                if (value := _found(Envelope(type, "", "", text), paths)) is not None
+                if (value := as_facet(Envelope(type, "", "", text), paths)) is not None
             ),
         )
         return added
 
     def _view(self, row: Sequence[Any]) -> Instance:
-        key, id, workflow, status, started_at, updated_at, due, problem, *last = row
+        key, instance_id, workflow, status, started_at, updated_at, due, problem, *last = row
         finished = None if last[0] is None else from_row(last)
         is_parked = status == Status.STUCK or Status(status).is_final
         return Instance(
-            id=id,
+            id=instance_id,
             workflow=workflow,
             status=Status(status),
-            started_at=_at(started_at),
-            updated_at=_at(updated_at),
-            due=None if is_parked else _moment(due),
+            started_at=as_time(started_at),
+            updated_at=as_time(updated_at),
+            due=None if is_parked else as_time(due),
             waits=tuple(self._waits(key)),
             outcome=finished.outcome if isinstance(finished, Finished) else None,
             problem=problem,
@@ -401,7 +380,7 @@ class SqliteCore:
         return [key for (key,) in self._execute(statement, (wanted,))]
 
     def _make_ready(self, statement: str, keys: Iterable[int]) -> None:
-        now = _micros(self._clock.now())
+        now = as_micros(self._clock.now())
         self._execute_many(statement, [(now, self._next_ticket(), key) for key in keys])
 
     def _next_ticket(self) -> int:
@@ -419,37 +398,3 @@ class _Plan:
     woken: dict[int, str] = field(default_factory=dict)
     refusals: tuple[str, ...] = ()
     is_duplicate: bool = False
-
-
-# ---- Values in columns -----------------------------------------------------------------------
-
-
-def _micros(time: datetime) -> int:
-    since = time - EPOCH
-    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
-
-
-def _at(micros: int) -> datetime:
-    return EPOCH + timedelta(microseconds=micros)
-
-
-def _moment(micros: int | None) -> datetime | None:
-    return None if micros is None else _at(micros)
-
-
-def _as_list(names: Sequence[str]) -> str:
-    return json.dumps(sorted(set(names)))
-
-
-def _wait(row: Sequence[Any]) -> Wait:
-    id, type, paths, wanted, model, on_invalid = row
-    return Wait(id, type, paths or None, wanted if paths else None, model, on_invalid)
-
-
-def _found(envelope: Envelope, paths: str) -> str | None:
-    """What a message has at the paths of a shape; None when something is missing."""
-    return match_values(envelope.document, json.loads(paths)) if paths else ""
-
-
-def _is_same(text: str, other: str) -> bool:
-    return text == other or json.loads(text) == json.loads(other)

@@ -14,7 +14,8 @@ from typing import Any
 
 from edda.errors import StoreError, StoreUnavailableError, StoreVersionError
 from edda.ports import Clock
-from edda.stores.sqlite_core import SQL, SqliteCore
+from edda.stores.sqlite_core import SqliteCore
+from edda.stores.sqlite_rows import SQL
 
 __all__ = ["BUSY_SECONDS", "VERSION", "SqliteFile"]
 

@@ -1,0 +1,338 @@
+"""The command `edda`: run an app, and look into its database.
+
+`serve` and `worker` run an app that a module defines. The other commands open its database
+beside it, without running anything: what they ask for, a worker does. Exit codes: 0 done,
+1 it could not be done, 2 the command line does not say what to do.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import importlib
+import io
+import json
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from importlib.metadata import version
+from typing import Any
+
+from edda.app import EddaApp
+from edda.errors import EddaError, StoreUrlError
+from edda.history import as_document
+from edda.ports import Instance, Status
+from edda.targets import Trouble, app_of, database_url
+from edda.timeline import clock_text, instance_view, outcome_text, table, timeline
+
+__all__ = ["main"]
+
+DRAIN_SECONDS = 10
+
+ABOUT = """\
+Durable workflows: run an app, and look into its database.
+
+  edda serve examples.event_waiting_workflow:app      HTTP and worker, port 8001
+  edda worker shop.main:app                           a worker without HTTP
+  edda ps --db sqlite:///edda.db --status stuck       which instances there are
+  edda show ID --db sqlite:///edda.db                 what happened to one, as a timeline
+  edda history export ID > history.json               the same for programs
+  edda cancel ID                                      ask for its cancellation
+  edda retry ID                                       try a stuck one again
+"""
+
+CODES = """\
+Where a command needs a database, name it with --db, or the app that uses it with --app, or set
+EDDA_DB_URL or EDDA_APP. Exit codes: 0 done, 1 it could not be done, 2 usage.
+"""
+
+SERVE = """\
+Serve an app over HTTP and run its workflows, until SIGTERM or Ctrl-C; requests and steps under
+way are finished first. The working directory is searched for the module.
+
+  edda serve examples.event_waiting_workflow:app
+  edda serve shop.main:app --host 0.0.0.0 --port 80
+
+Then, from elsewhere:
+
+  curl -X POST http://localhost:8001/events -H 'Content-Type: application/cloudevents+json' \\
+    -d '{"specversion":"1.0","type":"payment.completed","source":"shell","id":"1","data":{}}'
+"""
+
+WORKER = """\
+Run an app's workflows without HTTP, until SIGTERM or Ctrl-C. Several may work on one database.
+
+  edda worker shop.main:app
+"""
+
+PS = """\
+List instances, by id.
+
+  edda ps --db sqlite:///edda.db
+  edda ps --app shop.main:app --status waiting_for_event --workflow payment_workflow
+  edda ps --json | jq -r '.[].id'
+"""
+
+SHOW = """\
+Show what happened to an instance: one line an event, with its time (UTC), how long nothing
+happened before it, a glyph for its kind, and where in the code it was asked for.
+
+  edda show payment_workflow-5d1c --db sqlite:///edda.db
+  edda show payment_workflow-5d1c --relative          times since the start
+  edda show payment_workflow-5d1c --json | jq .status
+"""
+
+EXPORT = """\
+Write the history of an instance as a JSON document (edda-history/1), for tests that replay it.
+
+  edda history export payment_workflow-5d1c > tests/histories/payment_workflow/paid.json
+"""
+
+CANCEL = """\
+Ask for the cancellation of an instance; a worker carries it out. Exit code 1 if it has ended.
+
+  edda cancel payment_workflow-5d1c --db sqlite:///edda.db
+"""
+
+RETRY = """\
+Try a stuck instance again, after code that fits its history was deployed.
+
+  edda ps --status stuck
+  edda retry payment_workflow-5d1c
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.encoding.lower() != "utf-8":
+        sys.stdout.reconfigure(encoding="utf-8")  # glyphs, and JSON for other programs
+    arguments = _parser().parse_args(argv)
+    run: Callable[[argparse.Namespace], int] = arguments.run
+    try:
+        return run(arguments)
+    except Trouble as trouble:
+        print(f"edda: {trouble}", file=sys.stderr)
+        return trouble.code
+    except EddaError as error:
+        print(f"edda: {error}", file=sys.stderr)
+        return 2 if isinstance(error, StoreUrlError) else 1
+    except BrokenPipeError:
+        # Whoever read the output (`head`) has enough; flushing at exit must not complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+# ---- The command line ------------------------------------------------------------------------
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="edda", description=ABOUT, epilog=CODES, formatter_class=_Formatter
+    )
+    parser.add_argument("--version", action="version", version=f"edda {version('edda-durable')}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    serve = _command(commands, "serve", _serve, SERVE)
+    serve.add_argument("target", metavar="module:app", help="the app to run")
+    serve.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    serve.add_argument("--port", type=int, default=8001, help="port, 0 for any (%(default)s)")
+
+    worker = _command(commands, "worker", _work, WORKER)
+    worker.add_argument("target", metavar="module:app", help="the app to run")
+
+    ps = _command(commands, "ps", _run(_ps), PS)
+    _add_database(ps)
+    ps.add_argument(
+        "--status",
+        choices=[status.value for status in Status],
+        metavar="STATUS",
+        help=f"only those that are {', '.join(Status)}",
+    )
+    ps.add_argument("--workflow", metavar="NAME", help="only those of one workflow")
+    ps.add_argument(
+        "--limit", type=_count, default=100, metavar="N", help="at most so many (%(default)s)"
+    )
+    ps.add_argument("--after", metavar="ID", help="only those after this id")
+    ps.add_argument("--json", action="store_true", help="a JSON array, for scripts")
+
+    show = _command(commands, "show", _run(_show), SHOW)
+    _add_instance(show)
+    show.add_argument("--relative", action="store_true", help="times since the start")
+    show.add_argument("--width", type=_count, metavar="N", help="columns (as the terminal has)")
+    show.add_argument("--json", action="store_true", help="status, result and history as JSON")
+
+    history = _command(commands, "history", None, EXPORT)
+    actions = history.add_subparsers(metavar="ACTION", required=True)
+    _add_instance(_command(actions, "export", _run(_export), EXPORT))
+
+    _add_instance(_command(commands, "cancel", _run(_cancel), CANCEL))
+    _add_instance(_command(commands, "retry", _run(_retry), RETRY))
+    return parser
+
+
+_Formatter = argparse.RawDescriptionHelpFormatter
+
+
+def _command(commands: Any, name: str, run: Any, text: str) -> argparse.ArgumentParser:
+    summary = text.partition("\n\n")[0].replace("\n", " ").partition(". ")[0].rstrip(".")
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=summary[0].lower() + summary[1:],
+        description=text,
+        epilog=CODES,
+        formatter_class=_Formatter,
+    )
+    if run is not None:
+        parser.set_defaults(run=run)
+    return parser
+
+
+def _add_database(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument("--db", metavar="URL", help="the database, e.g. sqlite:///edda.db")
+    group.add_argument("--app", metavar="module:app", help="the app whose database it is")
+
+
+def _add_instance(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("id", metavar="ID", help="the instance; `edda ps` lists them")
+    _add_database(parser)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"expected a number from 1 up, got {text!r}")
+    return int(text)
+
+
+# ---- Running an app --------------------------------------------------------------------------
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    try:
+        uvicorn = importlib.import_module("uvicorn")
+        importlib.import_module("edda.http")
+    except ModuleNotFoundError as error:
+        raise Trouble(
+            f"`edda serve` needs {error.name}, which is not installed. "
+            f'Run: pip install "edda-durable[http]"',
+            1,
+        ) from error
+    config = uvicorn.Config(
+        app_of(arguments.target),
+        host=arguments.host,
+        port=arguments.port,
+        lifespan="on",
+        timeout_graceful_shutdown=DRAIN_SECONDS,
+    )
+    server = uvicorn.Server(config)
+    # uvicorn drains, and then sends itself the signal again: a stop that was asked for is no error.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with contextlib.suppress(KeyboardInterrupt):
+        server.run()
+    return 0 if server.started else 1
+
+
+def _work(arguments: argparse.Namespace) -> int:
+    app = app_of(arguments.target)
+
+    async def work() -> None:
+        loop, stop = asyncio.get_running_loop(), asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop.set))
+        async with app:
+            print(f"edda: working on {app.db_url}; Ctrl-C stops.", file=sys.stderr, flush=True)
+            await stop.wait()
+            print("edda: finishing what is under way.", file=sys.stderr, flush=True)
+
+    asyncio.run(work())
+    return 0
+
+
+# ---- Looking into a database -----------------------------------------------------------------
+
+
+def _run(
+    command: Callable[[EddaApp, argparse.Namespace], Awaitable[int]],
+) -> Callable[[argparse.Namespace], int]:
+    async def opened(arguments: argparse.Namespace) -> int:
+        async with EddaApp(
+            "edda-cli", database_url(arguments.db, arguments.app), worker=False
+        ) as app:
+            return await command(app, arguments)
+
+    return lambda arguments: asyncio.run(opened(arguments))
+
+
+async def _ps(app: EddaApp, arguments: argparse.Namespace) -> int:
+    found = await app.find(
+        status=arguments.status,
+        workflow=arguments.workflow,
+        limit=arguments.limit,
+        after=arguments.after,
+    )
+    if arguments.json:
+        _print_json([instance_view(instance) for instance in found])
+        return 0
+    print(_table(found) if found else "No instances.")
+    if len(found) == arguments.limit:
+        print(f"There may be more: --after {found[-1].id}", file=sys.stderr)
+    return 0
+
+
+async def _show(app: EddaApp, arguments: argparse.Namespace) -> int:
+    instance, events = await app.instance(arguments.id), await app.history(arguments.id)
+    if arguments.json:
+        view = instance_view(instance, result=True)
+        _print_json(view | {"history": as_document(instance.id, events)})
+        return 0
+    width = arguments.width or shutil.get_terminal_size((120, 24)).columns
+    print(f"{instance.id}  {instance.status.value}\n")
+    print(timeline(events, relative=arguments.relative, width=width))
+    if instance.problem is not None:
+        print(f"\nstuck since {clock_text(instance.updated_at)}:")
+        print(json.loads(instance.problem)["message"])
+    elif not instance.status.is_final:
+        print(f"\n{outcome_text(instance)}")
+    return 0
+
+
+async def _export(app: EddaApp, arguments: argparse.Namespace) -> int:
+    _print_json(as_document(arguments.id, await app.history(arguments.id)))
+    return 0
+
+
+async def _cancel(app: EddaApp, arguments: argparse.Namespace) -> int:
+    if not await app.cancel(arguments.id):
+        status = await app.status(arguments.id)
+        raise Trouble(f"{arguments.id} is {status.value} already; it cannot be cancelled.", 1)
+    print(f"Asked for the cancellation of {arguments.id}; a worker carries it out.")
+    return 0
+
+
+async def _retry(app: EddaApp, arguments: argparse.Namespace) -> int:
+    status = await app.status(arguments.id)
+    if status is not Status.STUCK or not await app.retry(arguments.id):
+        raise Trouble(f"{arguments.id} is {status.value}, not stuck; there is nothing to do.", 1)
+    print(f"{arguments.id} is ready again; a worker takes it up.")
+    return 0
+
+
+def _table(instances: Sequence[Instance]) -> str:
+    width = shutil.get_terminal_size((160, 24)).columns
+    rows = [("ID", "WORKFLOW", "STATUS", "UPDATED", "")]
+    rows += [
+        (
+            instance.id,
+            instance.workflow,
+            instance.status.value,
+            clock_text(instance.updated_at).partition(".")[0],
+            outcome_text(instance),
+        )
+        for instance in instances
+    ]
+    return table(rows, width)
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2, ensure_ascii=False))

@@ -1,0 +1,71 @@
+"""What the SQLite store says and keeps: its statements by name, values to and from columns.
+
+Pure: nothing here has a connection.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from importlib.resources import files
+from typing import Any, overload
+
+from edda.events import Envelope, match_values
+from edda.ports import Wait
+
+__all__ = ["SQL", "as_facet", "as_list", "as_micros", "as_time", "as_wait", "is_same"]
+
+# Every statement by its name in sqlite.sql.
+SQL = {
+    name: text
+    for name, _, text in (
+        section.partition("\n")
+        for section in re.split(
+            r"^-- name: ",
+            files("edda.stores").joinpath("sqlite.sql").read_text("utf-8"),
+            flags=re.MULTILINE,
+        )[1:]
+    )
+}
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def as_micros(time: datetime) -> int:
+    """Microseconds since 1970; exact, as `timestamp()` is not."""
+    since = time - EPOCH
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+
+
+@overload
+def as_time(micros: int) -> datetime: ...
+
+
+@overload
+def as_time(micros: int | None) -> datetime | None: ...
+
+
+def as_time(micros: int | None) -> datetime | None:
+    """The instant of a column."""
+    return None if micros is None else EPOCH + timedelta(microseconds=micros)
+
+
+def as_list(names: Sequence[str]) -> str:
+    """Names for `json_each`, each once."""
+    return json.dumps(sorted(set(names)))
+
+
+def as_wait(row: Sequence[Any]) -> Wait:
+    """A wait of `id, type, paths, wanted, model, on_invalid`."""
+    wait_id, event_type, paths, wanted, model, on_invalid = row
+    return Wait(wait_id, event_type, paths or None, wanted if paths else None, model, on_invalid)
+
+
+def as_facet(envelope: Envelope, paths: str) -> str | None:
+    """What an event has at the paths of a shape; None when something is missing."""
+    return match_values(envelope.document, json.loads(paths)) if paths else ""
+
+
+def is_same(text: str, other: str) -> bool:
+    """Whether two events of one id have the same content."""
+    return text == other or json.loads(text) == json.loads(other)

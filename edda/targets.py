@@ -1,0 +1,85 @@
+"""What the command line points at: an app in a module, or a database.
+
+Every mistake is a sentence with its cure and an exit code. Absent: opening what was found.
+"""
+
+import contextlib
+import importlib
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from edda.app import EddaApp
+
+__all__ = ["Trouble", "app_of", "database_url"]
+
+
+class Trouble(Exception):  # noqa: N818 - what the user is told
+    """A sentence for the user, and the exit code."""
+
+    def __init__(self, sentence: str, code: int) -> None:
+        super().__init__(sentence)
+        self.code = code
+
+
+def app_of(target: str) -> EddaApp:
+    """The app that `module:app` names. Raises `Trouble`."""
+    name, _, path = target.partition(":")
+    if not all(part.isidentifier() for part in (*name.split("."), *path.split("."))):
+        raise Trouble(
+            f"{target!r} names no app. Write the module with dots, a colon and the variable: "
+            f"examples.event_waiting_workflow:app.",
+            2,
+        )
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):  # what a module prints is not our output
+            found: Any = importlib.import_module(name)
+    except ImportError as error:
+        is_missing = isinstance(error, ModuleNotFoundError) and error.name is not None
+        if is_missing and f"{name}.".startswith(f"{error.name}."):
+            raise Trouble(
+                f"There is no module {name!r}, neither in {here} nor installed. Run edda in the "
+                f"folder where the project's packages are, or mend the name.",
+                2,
+            ) from error
+        raise Trouble(f"The module {name!r} cannot be imported: {error}.", 2) from error
+    apps = [key for key, value in vars(found).items() if isinstance(value, EddaApp)]
+    cure = f"Its apps are: {', '.join(apps)}." if apps else "It has no EddaApp at module level."
+    for part in path.split("."):
+        if not hasattr(found, part):
+            raise Trouble(f"The module {name!r} has no {path!r}. {cure}", 2)
+        found = getattr(found, part)
+    if not isinstance(found, EddaApp):
+        raise Trouble(f"{target!r} is of type {type(found).__name__}, no EddaApp. {cure}", 2)
+    return found
+
+
+def database_url(db: str | None, app: str | None) -> str:
+    """The URL of the database that is meant. Raises `Trouble` where there is none."""
+    if not db and not app:
+        db, app = os.environ.get("EDDA_DB_URL"), os.environ.get("EDDA_APP")
+    url = db or (app and app_of(app).db_url)
+    if not url:
+        raise Trouble(
+            "Which database? Give --db sqlite:///edda.db or --app module:app, or set EDDA_DB_URL "
+            "or EDDA_APP.",
+            2,
+        )
+    if url.startswith("memory:"):
+        raise Trouble(
+            "A memory:// database lives in the process of its app, and nothing else can open it. "
+            "Give the app a file: sqlite:///edda.db.",
+            2,
+        )
+    file = Path(url.removeprefix("sqlite:///"))
+    if url.startswith("sqlite:///") and not file.exists():
+        raise Trouble(
+            f"There is no database {file} (the working directory is {Path.cwd()}). An app makes "
+            f"it when it runs first; mend the name, or start the app.",
+            2,
+        )
+    return url
