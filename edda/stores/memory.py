@@ -50,12 +50,14 @@ class _Row:
     status: Status = Status.PENDING
     lease: Lease | None = None
     token: int = 0
+    ready: datetime | None = None  # when it can be claimed next; leased, when the lease lapses
     ticket: int = 0  # the number of its valid entry in the heap
     due: datetime | None = None
     waits: dict[str, Wait] = field(default_factory=dict)
     inbox: dict[int, Message] = field(default_factory=dict)
     taken: set[int] = field(default_factory=set)
-    cancel_requested: bool = False
+    cancel_requested: bool = False  # and history does not have it yet
+    cancel_recorded: bool = False
     outcome: Outcome | None = None
     problem: str | None = None
 
@@ -104,7 +106,7 @@ class MemoryStore:
         row = _Row(new.id, new.workflow, [new.started], len(self._log), now, due=now)
         self._rows[new.id] = row
         if new.worker is None:
-            self._schedule(row)
+            self._schedule(row, now)
             return Created(None)
         return Created(self._lease(row, new.worker, now + timedelta(seconds=new.lease_seconds)))
 
@@ -115,18 +117,18 @@ class MemoryStore:
         now = self._clock.now()
         until = now + timedelta(seconds=lease_seconds)
         claimed: list[Claimed] = []
-        skipped: list[_Row] = []
+        skipped: list[tuple[datetime, int, str]] = []
         while len(claimed) < limit and self._heap and self._heap[0][0] <= now:
-            _, ticket, id = heappop(self._heap)
-            row = self._rows[id]
-            if row.ticket != ticket or row.is_parked:
+            entry = heappop(self._heap)
+            row = self._rows[entry[2]]
+            if row.ticket != entry[1]:
                 continue
             if row.workflow in names:
                 claimed.append(self._lease(row, worker, until))
             else:
-                skipped.append(row)
-        for row in skipped:
-            self._schedule(row)
+                skipped.append(entry)
+        for entry in skipped:
+            heappush(self._heap, entry)
         return claimed
 
     async def commit(self, commit: Commit) -> Committed:
@@ -140,7 +142,7 @@ class MemoryStore:
         row.updated_at = self._clock.now()
         for event in commit.events:
             if isinstance(event, CancelRequested):
-                row.cancel_requested = False
+                row.cancel_requested, row.cancel_recorded = False, True
             elif isinstance(event, Finished):
                 row.outcome = event.outcome
         row.taken.update(commit.taken)
@@ -148,6 +150,7 @@ class MemoryStore:
             row.inbox.pop(position, None)
         if commit.status is Status.STUCK:  # its waits and due time stand for when it goes on
             row.lease = None
+            self._schedule(row, None)
             return Committed(is_released=True)
         row.due = commit.due
         self._register(row, commit.waits)
@@ -155,7 +158,7 @@ class MemoryStore:
         goes_on = bool(messages) or row.cancel_requested
         if commit.status.is_final or (commit.release and not goes_on):
             row.lease = None
-            self._schedule(row)
+            self._schedule(row, None if commit.status.is_final else commit.due)
             return Committed(is_released=True)
         return Committed(messages, row.cancel_requested)
 
@@ -167,7 +170,7 @@ class MemoryStore:
             row = self._held(lease)
             if row is not None:
                 row.lease = Lease(lease.instance_id, lease.worker, lease.token, until)
-                self._schedule(row)
+                self._schedule(row, until)
                 renewed.append(row.lease)
         return renewed
 
@@ -177,15 +180,16 @@ class MemoryStore:
             if row.lease is not None and row.lease.worker == worker:
                 row.lease = None
                 row.due = self._clock.now()
-                self._schedule(row)
+                self._schedule(row, row.due)
 
     async def request_cancel(self, instance_id: str) -> bool:
         """Ask for cancellation and wake the instance; False when it has ended or is unknown."""
         row = self._rows.get(instance_id)
         if row is None or row.status.is_final:
             return False
-        row.cancel_requested = True
-        self._schedule(row)
+        if not row.cancel_recorded and not row.cancel_requested:
+            row.cancel_requested = True
+            self._wake(row)
         return True
 
     async def retry_stuck(self, instance_id: str | None = None) -> int:
@@ -198,7 +202,7 @@ class MemoryStore:
         for row in stuck:
             row.status = Status.PENDING
             row.due = self._clock.now()
-            self._schedule(row)
+            self._schedule(row, row.due)
         return len(stuck)
 
     async def next_due(self, names: Sequence[str]) -> datetime | None:
@@ -208,7 +212,7 @@ class MemoryStore:
         while self._heap:
             at, ticket, id = self._heap[0]
             row = self._rows[id]
-            if row.ticket == ticket and not row.is_parked:
+            if row.ticket == ticket:
                 if row.workflow in names:
                     due = at
                     break
@@ -263,7 +267,10 @@ class MemoryStore:
                 continue
             seen.add(key)
             fitting = self._fitting(envelope)
-            verdicts = [judge(wait, envelope) if judge else None for _, wait in fitting]
+            verdicts = [
+                None if judge is None or wait.on_invalid == "raise" else judge(wait, envelope)
+                for _, wait in fitting
+            ]
             if fitting and all(verdicts):
                 refused[index] = tuple(dict.fromkeys(filter(None, verdicts)))
             planned.append((envelope, list(dict.fromkeys(id for id, _ in fitting))))
@@ -283,7 +290,7 @@ class MemoryStore:
         for id in woken:
             row = self._rows[id]
             row.inbox[position] = message
-            self._schedule(row)
+            self._wake(row)
         return Delivered(position, tuple(woken))
 
     def _fitting(self, envelope: Envelope) -> list[tuple[str, Wait]]:
@@ -318,29 +325,32 @@ class MemoryStore:
         row.token += 1
         row.lease = Lease(row.id, worker, row.token, until)
         row.status = Status.RUNNING
-        self._schedule(row)
+        self._schedule(row, until)
         messages = tuple(message for _, message in sorted(row.inbox.items()))
         return Claimed(row.lease, row.workflow, tuple(row.events), messages, row.cancel_requested)
 
-    def _schedule(self, row: _Row) -> None:
-        # One valid entry a row: when it can be claimed next. Older entries lose their ticket.
+    def _schedule(self, row: _Row, at: datetime | None) -> None:
+        # One valid entry a row; the older ones lose their ticket and are passed over.
         self._ticket += 1
         row.ticket = self._ticket
-        if row.is_parked:
-            return
-        at = row.due
-        if row.lease is not None:
-            at = row.lease.until
-        elif row.inbox or row.cancel_requested:
-            at = self._clock.now()
+        row.ready = at
         if at is not None:
             heappush(self._heap, (at, row.ticket, row.id))
+
+    def _wake(self, row: _Row) -> None:
+        # A leased row's holder is told; one that is ready already keeps its place.
+        now = self._clock.now()
+        if row.lease is None and not row.is_parked and (row.ready is None or row.ready > now):
+            self._schedule(row, now)
 
     def _register(self, row: _Row, waits: tuple[Wait, ...]) -> None:
         wanted = {} if row.status.is_final else {wait.id: wait for wait in waits}
         for id in row.waits.keys() - wanted.keys():
             old = row.waits.pop(id)
-            del self._index[old.type][old.paths][old.values][row.id, id]
+            by_values = self._index[old.type][old.paths]
+            del by_values[old.values][row.id, id]
+            if not by_values[old.values]:
+                del by_values[old.values]
         # What fits none of the waits any more is found again when one is registered that it fits.
         row.inbox = {
             position: message
