@@ -7,7 +7,6 @@ beside it, without running anything: what they ask for, a worker does. Exit code
 
 import argparse
 import asyncio
-import contextlib
 import importlib
 import io
 import json
@@ -16,7 +15,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Sequence
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from edda.app import EddaApp
@@ -110,7 +109,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     run: Callable[[argparse.Namespace], int] = arguments.run
     try:
-        return run(arguments)
+        code = run(arguments)
+        sys.stdout.flush()
+        return code
     except Trouble as trouble:
         print(f"edda: {trouble}", file=sys.stderr)
         return trouble.code
@@ -130,7 +131,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="edda", description=ABOUT, epilog=CODES, formatter_class=_Formatter
     )
-    parser.add_argument("--version", action="version", version=f"edda {version('edda-durable')}")
+    parser.add_argument("--version", action="version", version=f"edda {_version()}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
     serve = _command(commands, "serve", _serve, SERVE)
@@ -169,6 +170,13 @@ def _parser() -> argparse.ArgumentParser:
     _add_instance(_command(commands, "cancel", _run(_cancel), CANCEL))
     _add_instance(_command(commands, "retry", _run(_retry), RETRY))
     return parser
+
+
+def _version() -> str:
+    try:
+        return version("edda-durable")
+    except PackageNotFoundError:
+        return "(run from its sources)"
 
 
 _Formatter = argparse.RawDescriptionHelpFormatter
@@ -228,9 +236,13 @@ def _serve(arguments: argparse.Namespace) -> int:
     server = uvicorn.Server(config)
     # uvicorn drains, and then sends itself the signal again: a stop that was asked for is no error.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with contextlib.suppress(KeyboardInterrupt):
+    try:
         server.run()
-    return 0 if server.started else 1
+    except KeyboardInterrupt:
+        return 0
+    except SystemExit:
+        return 1  # it did not start, and said why
+    return 0
 
 
 def _work(arguments: argparse.Namespace) -> int:
@@ -320,7 +332,7 @@ async def _retry(app: EddaApp, arguments: argparse.Namespace) -> int:
 
 def _table(instances: Sequence[Instance]) -> str:
     width = shutil.get_terminal_size((160, 24)).columns
-    rows = [("ID", "WORKFLOW", "STATUS", "UPDATED", "")]
+    rows = [("ID", "WORKFLOW", "STATUS", "UPDATED (UTC)", "NOW")]
     rows += [
         (
             instance.id,
@@ -336,3 +348,7 @@ def _table(instances: Sequence[Instance]) -> str:
 
 def _print_json(value: Any) -> None:
     print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

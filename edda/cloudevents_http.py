@@ -129,8 +129,8 @@ class _Strict(JSONFormat):
             self._faults += error.problems
         except UnicodeEncodeError:
             self._faults.append("data has half of a surrogate pair, which is no character")
-        except (ValueError, TypeError, BaseCloudEventException) as error:
-            self._faults.append(str(error))
+        except (ValueError, BaseCloudEventException) as error:
+            self._faults.append(str(error))  # the SDK is stricter than we are
         if self._faults:
             raise ArgumentError("CloudEvent", _listed(self._faults))
         return made

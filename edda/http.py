@@ -176,7 +176,9 @@ class _Door:
 
     async def _open(self) -> None:
         async with self._opening:
-            if not self._host.is_open and not self._is_closed:
+            if self._is_closed:
+                raise _Refusal(503, "ShuttingDown", "The server is stopping. Try again.")
+            if not self._host.is_open:
                 await self._host.initialize()
 
     async def _response(self, request: Request) -> Response:
@@ -244,7 +246,10 @@ class _Door:
                 f"Send application/cloudevents+json, application/cloudevents-batch+json, or the "
                 f"attributes as ce- headers.",
             )
-        events = envelopes(mode, headers, body)
+        try:
+            events = envelopes(mode, headers, body)
+        except ArgumentError as error:
+            raise _Refusal(400, "InvalidCloudEvent", str(error)) from error
         await self._open()
         try:
             if events:

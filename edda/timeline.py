@@ -91,7 +91,7 @@ def timeline(events: Sequence[Event], *, relative: bool = False, width: int = 12
     columns = (
         _right(_relative(events) if relative else _absolute(events)),
         _right(_gaps(events)),
-        [GLYPHS[event.kind] for event in events],
+        [GLYPHS.get(event.kind, "·") for event in events],
         _left([_cut(_name(event, events[0]), LONGEST_ID) for event in events]),
     )
     heads = [
@@ -156,7 +156,7 @@ def outcome_text(instance: Instance) -> str:
 def table(rows: Sequence[Sequence[str]], width: int) -> str:
     """Rows of cells as aligned columns; lines are cut to `width`."""
     columns = [_left(list(cells)) for cells in zip(*rows, strict=True)]
-    return "\n".join(_cut("  ".join(cells), width).rstrip() for cells in zip(*columns, strict=True))
+    return "\n".join(_cut("  ".join(cells).rstrip(), width) for cells in zip(*columns, strict=True))
 
 
 def clock_text(at: datetime) -> str:
@@ -221,7 +221,8 @@ def _name(event: Event, first: Event) -> str:
 
 def _sites(events: Sequence[Event], room: int) -> list[str]:
     """Where each ask was made: the place in full if there is room, else the file's name."""
-    full = [event.site if isinstance(event, Asked) else "" for event in events]
+    asked = [event.site if isinstance(event, Asked) else "?" for event in events]
+    full = ["" if site == "?" else site for site in asked]
     short = [re.split(r"[/\\]", site)[-1] for site in full]
     for sites in (full, short):
         if room - max(map(_wide, sites), default=0) - 2 >= LEAST_SAID:
