@@ -73,16 +73,12 @@ class Activity(Generic[P, R]):
         self.__module__ = fn.__module__
         self.__wrapped__ = fn
         self._result: Value | None = None
-        if retry_policy is not None and not isinstance(retry_policy, RetryPolicy):
+        if not isinstance(retry_policy, RetryPolicy | None):
             raise DefinitionError(
                 f"The activity {self.name!r} has retry_policy={retry_policy!r}: expected a "
                 f"RetryPolicy, e.g. RetryPolicy(max_attempts=3)."
             )
-        if timeout_seconds is not None and not (
-            isinstance(timeout_seconds, int | float)
-            and math.isfinite(timeout_seconds)
-            and timeout_seconds > 0
-        ):
+        if timeout_seconds is not None and not _is_positive(timeout_seconds):
             raise ArgumentError(
                 f"Activity {self.name!r}",
                 [f"timeout_seconds must be a positive number, got {timeout_seconds!r}"],
@@ -101,9 +97,7 @@ class Activity(Generic[P, R]):
         self, ctx: WorkflowContext, *args: Any, activity_id: str, **kwargs: Any
     ) -> Coroutine[Any, Any, R]: ...
 
-    def __call__(
-        self, ctx: WorkflowContext, *args: Any, activity_id: str | None = None, **kwargs: Any
-    ) -> Coroutine[Any, Any, R]:
+    def __call__(self, ctx: WorkflowContext, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, R]:
         """Run the activity as a recorded step and return its result.
 
         `activity_id` overrides the id `name:n`. Raises `RetryExhaustedError` when every attempt
@@ -114,11 +108,20 @@ class Activity(Generic[P, R]):
             raise ArgumentError(
                 f"Activity {self.name!r}",
                 [
-                    f"its first argument must be the workflow's ctx, got {type(ctx).__name__}; "
-                    f"outside a workflow call the function itself: {self.__name__}.fn(...)"
+                    (
+                        f"its first argument must be the workflow's ctx, got {type(ctx).__name__}; "
+                        f"outside a workflow call the function itself: {self.__name__}.fn(...)"
+                    )
                 ],
             )
-        return self._step(ctx, user_site(sys._getframe(1)), activity_id, args, kwargs)
+        activity_id = kwargs.pop("activity_id", None)
+        if activity_id is not None and (not isinstance(activity_id, str) or not activity_id):
+            raise ArgumentError(
+                f"Activity {self.name!r}",
+                [f"activity_id must be a non-empty string, got {activity_id!r}"],
+            )
+        site = user_site(sys._getframe(1))  # noqa: SLF001 - the documented way to one's caller
+        return self._step(ctx, site, activity_id, args, kwargs)
 
     async def _step(
         self, ctx: WorkflowContext, site: str, id: str | None, args: Any, kwargs: Any
@@ -139,9 +142,7 @@ class Activity(Generic[P, R]):
 
 
 @overload
-def activity(
-    fn: Callable[Concatenate[C, P], Coroutine[Any, Any, R]], /
-) -> Activity[P, R]: ...
+def activity(fn: Callable[Concatenate[C, P], Coroutine[Any, Any, R]], /) -> Activity[P, R]: ...
 
 
 @overload
@@ -195,4 +196,13 @@ class _Decorator:  # the type of `activity(...)`; never made
     def __call__(self, fn: Callable[Concatenate[C, P], R], /) -> Activity[P, R]: ...
 
     def __call__(self, fn: Any, /) -> Any:
-        raise AssertionError("for type checkers only")
+        raise AssertionError(fn)
+
+
+def _is_positive(value: object) -> bool:
+    return (
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and math.isfinite(value)
+        and value > 0
+    )

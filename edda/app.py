@@ -6,7 +6,9 @@ workflow's name means here, and validates events at the door when it knows the m
 """
 
 import asyncio
+import base64
 import importlib
+import logging
 import os
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
@@ -22,13 +24,13 @@ from edda.codec import Value, decode_error, encode_error, resolve
 from edda.commands import Cancellation, Failure, Result
 from edda.errors import (
     ArgumentError,
-    BrokerError,
     DuplicateWorkflowError,
     InstanceExistsError,
     InstanceNotFoundError,
     InvalidEventError,
     NoAppError,
     ResultTimeout,
+    StoreError,
     StoreUrlError,
     UnknownWorkflowError,
     WorkflowCancelled,
@@ -58,6 +60,8 @@ from edda.worker import Worker
 from edda.workflow import Workflow, registry
 
 __all__ = ["EddaApp", "SystemClock", "open_store"]
+
+logger = logging.getLogger("edda.app")
 
 Scope = MutableMapping[str, Any]
 
@@ -122,7 +126,8 @@ class EddaApp:
             self.bind(one)
         self._worker: Worker | None = None
         self._watcher: asyncio.Task[None] | None = None
-        self._waiting: dict[str, list[asyncio.Future[None]]] = {}
+        self._waiting: dict[str, set[asyncio.Future[None]]] = {}
+        self._opening = asyncio.Lock()
         self._asgi: Callable[..., Awaitable[None]] | None = None
         self.is_open = False
 
@@ -134,14 +139,22 @@ class EddaApp:
 
     async def initialize(self) -> None:
         """Open the store, make this the current app and begin to work. Doing it twice is fine."""
-        if self.is_open:
-            return
+        async with self._opening:
+            if not self.is_open:
+                await self._open()
+
+    async def _open(self) -> None:
         await self.store.open()
+        if self._runs_worker:
+            try:
+                await self.store.retry_stuck()
+            except BaseException:  # goes to the caller, once nothing is left half open
+                await self.store.close()
+                raise
         self.is_open = True
         current.enter(self)
         if not self._runs_worker:
             return
-        await self.store.retry_stuck()
         self._worker = Worker(
             f"{self.service_name}-{os.getpid()}-{secrets.token_hex(4)}",
             store=self.store,
@@ -157,7 +170,7 @@ class EddaApp:
             lease_seconds=self._lease_seconds,
         )
         self._worker.open()
-        self._watcher = asyncio.create_task(self._watch(), name=f"{self.service_name}-watch")
+        self._watch()
 
     async def shutdown(self) -> None:
         """Let turns come to an end for a moment, give back the leases, close the store."""
@@ -165,14 +178,17 @@ class EddaApp:
             return
         self.is_open = False
         current.forget(self)
-        if self._watcher is not None:
-            self._watcher.cancel()
-            await asyncio.gather(self._watcher, return_exceptions=True)
-        if self._worker is not None:
-            await self._worker.close()
-            self._worker = None
-        self._tell_all()
-        await self.store.close()
+        watcher, self._watcher = self._watcher, None
+        if watcher is not None:
+            watcher.cancel()
+            await asyncio.gather(watcher, return_exceptions=True)
+        worker, self._worker = self._worker, None
+        try:
+            if worker is not None:
+                await worker.close()
+        finally:
+            self._tell_all()
+            await self.store.close()
 
     async def __aenter__(self) -> Self:
         await self.initialize()
@@ -197,10 +213,7 @@ class EddaApp:
 
     def bind(self, workflow: Workflow[..., Any]) -> None:
         """Let a workflow's name mean it in this app. Raises `DuplicateWorkflowError`."""
-        if not isinstance(workflow, Workflow):
-            raise ArgumentError(
-                "EddaApp", [f"expected a function decorated with @workflow, got {workflow!r}"]
-            )
+        _check_workflow(workflow)
         known = self._workflows.setdefault(workflow.name, workflow)
         if known is workflow:
             return
@@ -248,35 +261,22 @@ class EddaApp:
         `InstanceExistsError`, `StoreUnavailableError`.
         """
         self.bind(workflow)
-        if instance_id is not None and (not isinstance(instance_id, str) or not instance_id):
-            raise ArgumentError(
-                "start", [f"instance_id must be a non-empty string, got {sentence(instance_id)}"]
-            )
+        _check_id(instance_id)
         self._check_open(f"{workflow.name}.start()")
         arguments = workflow.parameters.accept(args, kwargs)
-        id = instance_id or f"{workflow.name}-{self.clock.entropy(128):032x}"
+        wanted = instance_id or f"{workflow.name}-{self.clock.entropy(128):032x}"
         started = Started(0, self.clock.now(), workflow.name, arguments, self.clock.entropy(63))
-        worker = self._worker if self._worker is not None and self._worker.has_room else None
-        created = await self.store.create(
-            NewInstance(
-                id,
-                workflow.name,
-                started,
-                None if worker is None else worker.id,
-                self._lease_seconds,
-            )
-        )
+        if self._worker is None:
+            created = await self.store.create(NewInstance(wanted, workflow.name, started))
+        else:
+            created = await self._worker.create(wanted, workflow.name, started)
         if created.existing is not None:
             name, known = created.existing
             if name != workflow.name:
-                raise InstanceExistsError(id, f"the workflow {name!r}")
+                raise InstanceExistsError(wanted, f"the workflow {name!r}")
             if not workflow.parameters.same(known.arguments, arguments):
-                raise InstanceExistsError(id, f"the arguments {known.arguments}")
-        elif created.claimed is not None and worker is not None:
-            worker.adopt(created.claimed)
-        elif self._worker is not None:
-            self._worker.wake([id])
-        return id
+                raise InstanceExistsError(wanted, f"the arguments {known.arguments}")
+        return wanted
 
     async def instance(self, instance_id: str) -> Instance:
         """One instance. Raises `InstanceNotFoundError`."""
@@ -327,7 +327,7 @@ class EddaApp:
             self._worker.wake_all()
         return count
 
-    async def result(self, instance_id: str, timeout: float | None = None) -> Any:  # noqa: ASYNC109
+    async def result(self, instance_id: str, timeout: float | None = None) -> Any:
         """What the workflow returned; waits for it, at most `timeout` seconds (None: for ever).
 
         Raises `ResultTimeout`, `WorkflowFailed` (its cause is the workflow's exception),
@@ -335,18 +335,29 @@ class EddaApp:
         """
         try:
             async with asyncio.timeout(timeout):
-                while True:
-                    future = asyncio.get_running_loop().create_future()
-                    self._waiting.setdefault(instance_id, []).append(future)
-                    found = await self.instance(instance_id)
-                    if found.status.is_final or found.status is Status.STUCK:
-                        return self.outcome_of(found)
-                    await future
+                return self.outcome_of(await self._ended(instance_id))
         except TimeoutError:
             found = await self.instance(instance_id)
             if found.status.is_final:
                 return self.outcome_of(found)
             raise ResultTimeout(instance_id, found.status, timeout) from None
+
+    async def _ended(self, instance_id: str) -> Instance:
+        self._watch()
+        while True:
+            self._check_open("result()")
+            future = asyncio.get_running_loop().create_future()
+            self._waiting.setdefault(instance_id, set()).add(future)
+            try:
+                found = await self.instance(instance_id)
+                if found.status.is_final or found.status is Status.STUCK:
+                    return found
+                await future
+            finally:
+                waiting = self._waiting.get(instance_id, set())
+                waiting.discard(future)
+                if not waiting:
+                    self._waiting.pop(instance_id, None)
 
     def outcome_of(self, instance: Instance) -> Any:
         """The result of a finished instance, or the error that says why there is none."""
@@ -375,8 +386,10 @@ class EddaApp:
         if isinstance(event, CloudEvent):
             attributes, data = dict(event.get_attributes()), event.get_data()
         elif isinstance(event, Mapping):
-            attributes = {key: value for key, value in event.items() if key != "data"}
-            data = event.get("data")
+            attributes = {
+                key: value for key, value in event.items() if key not in ("data", "data_base64")
+            }
+            data = _mapped_data(event)
         else:
             raise ArgumentError(
                 "handle_event", [f"expected a CloudEvent or a mapping, got {sentence(event)}"]
@@ -389,11 +402,11 @@ class EddaApp:
         """Accept events, all or none. Raises `InvalidEventError` for the first refused one."""
         self._check_open("handle_events()")
         delivered = await self.store.deliver(envelopes, self._judge)
-        for one in delivered:
-            for refusal in one.refusals:
-                raise decode_error(refusal)
+        refusals = [refusal for one in delivered for refusal in one.refusals]
+        if refusals:
+            raise decode_error(refusals[0])
         if self._worker is not None:
-            self._worker.wake(id for one in delivered for id in one.woken)
+            self._worker.wake(woken for one in delivered for woken in one.woken)
         return delivered
 
     async def send(self, envelope: Envelope, broker_url: str | None = None) -> None:
@@ -408,7 +421,7 @@ class EddaApp:
         """Make one attempt to send an event for a workflow."""
         try:
             await self.send(post.envelope, post.broker_url)
-        except (BrokerError, InvalidEventError, NoAppError) as error:
+        except Exception as error:  # goes to the workflow, by way of the retry policy
             return Failure(encode_error(error))
         return Result(post.envelope.text)
 
@@ -428,17 +441,28 @@ class EddaApp:
             return encode_error(error)
         return None
 
-    # ---- Watching ----------------------------------------------------------------------------------
+    # ---- Watching --------------------------------------------------------------------------------
 
-    async def _watch(self) -> None:
+    def _watch(self) -> None:
+        """See to it that what other processes change is noticed here."""
+        if self._watcher is None:
+            self._watcher = asyncio.create_task(
+                self._watch_for_ever(), name=f"{self.service_name}-watch"
+            )
+
+    async def _watch_for_ever(self) -> None:
         while True:
-            await self.store.changed()
+            try:
+                await self.store.changed()
+            except StoreError as error:
+                logger.warning("Cannot see what others change: %s", error)
+                await asyncio.sleep(1)
             if self._worker is not None:
                 self._worker.wake_all()
             self._tell_all()
 
     def _tell(self, instance_id: str) -> None:
-        for future in self._waiting.pop(instance_id, ()):
+        for future in self._waiting.get(instance_id, ()):
             if not future.done():
                 future.set_result(None)
 
@@ -453,11 +477,36 @@ class EddaApp:
             )
 
 
-def open_store(url: str, clock: Clock) -> Store:
+def _check_workflow(workflow: object) -> None:
+    if not isinstance(workflow, Workflow):
+        raise ArgumentError(
+            "EddaApp", [f"expected a function decorated with @workflow, got {workflow!r}"]
+        )
+
+
+def _check_id(instance_id: object) -> None:
+    if instance_id is not None and (not isinstance(instance_id, str) or not instance_id):
+        raise ArgumentError(
+            "start", [f"instance_id must be a non-empty string, got {sentence(instance_id)}"]
+        )
+
+
+def _mapped_data(event: Mapping[str, Any]) -> Any:
+    if "data_base64" not in event:
+        return event.get("data")
+    if "data" in event:
+        raise ArgumentError("CloudEvent", ["data and data_base64 exclude each other"])
+    try:
+        return base64.b64decode(event["data_base64"], validate=True)
+    except (TypeError, ValueError) as error:
+        raise ArgumentError("CloudEvent", [f"data_base64 is not base64: {error}"]) from error
+
+
+def open_store(url: object, clock: Clock) -> Store:
     """The store that a URL names, not opened yet. Raises `StoreUrlError`."""
     scheme, separator, rest = url.partition("://") if isinstance(url, str) else ("", "", "")
-    if not separator:
-        raise StoreUrlError(sentence(url), "is not a URL")
+    if not isinstance(url, str) or not separator:
+        raise StoreUrlError(str(url), "is not a URL")
     match scheme:
         case "memory":
             if rest:

@@ -5,7 +5,7 @@ stores; what goes wrong is a `Failure` value, never an exception.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from edda.activity import ActivityContext
@@ -50,9 +50,8 @@ async def attempt(
         if activity.timeout_seconds is None:
             value = await _run(function, args, kwargs, in_thread=in_thread)
         else:
-            value = await _run_within(
-                activity.timeout_seconds, activity.name, function, args, kwargs, in_thread
-            )
+            running = _run(function, args, kwargs, in_thread=in_thread)
+            value = await _within(activity.timeout_seconds, activity.name, running)
         return Result(activity.result.encode(value))
     except asyncio.CancelledError as error:
         task = asyncio.current_task()
@@ -67,25 +66,26 @@ async def _run(
     function: Callable[..., Any], args: Any, kwargs: dict[str, Any], *, in_thread: bool
 ) -> Any:
     if in_thread and not asyncio.iscoroutinefunction(function):
-        value = await asyncio.to_thread(function, *args, **kwargs)
+        value = await asyncio.to_thread(_safely, function, args, kwargs)
     else:
         value = function(*args, **kwargs)
     # A plain function may hand out a coroutine (a functools.partial, a decorated one).
     return await value if asyncio.iscoroutine(value) else value
 
 
-async def _run_within(
-    seconds: float,
-    name: str,
-    function: Callable[..., Any],
-    args: Any,
-    kwargs: dict[str, Any],
-    in_thread: bool,
-) -> Any:
+def _safely(function: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Any:
+    # A future cannot carry a StopIteration out of its thread: who awaits it would hang.
+    try:
+        return function(*args, **kwargs)
+    except StopIteration as error:
+        raise RuntimeError("the activity raised StopIteration") from error
+
+
+async def _within(seconds: float, name: str, running: Coroutine[Any, Any, Any]) -> Any:
     deadline = asyncio.timeout(seconds)
     try:
         async with deadline:
-            return await _run(function, args, kwargs, in_thread=in_thread)
+            return await running
     except TimeoutError as error:
         if deadline.expired():
             raise ActivityTimeoutError(name, seconds) from error

@@ -12,6 +12,7 @@ with side effects is called. No pickle, no eval.
 
 import inspect
 import json
+import math
 import sys
 import traceback
 import typing
@@ -43,8 +44,7 @@ __all__ = [
     "result_of",
 ]
 
-# How deep a chain of causes is stored.
-MAX_CAUSES = 5
+MAX_CAUSES = 5  # how deep a chain of them is stored
 
 
 class Value:
@@ -84,7 +84,7 @@ class Value:
             back = adapter.validate_json(text)
         except ValidationError as error:
             raise EncodingError(self.what, "; ".join(problems(error))) from error
-        except Exception as error:
+        except Exception as error:  # a user's serializer may raise anything; the caller gets it
             raise EncodingError(self.what, f"{error}. {_CURE}") from error
         if not _same(value, back):
             raise EncodingError(
@@ -148,7 +148,7 @@ class Parameters:
     def decode(self, text: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """`args` and `kwargs` for a call without `ctx`. Raises `DecodingError`."""
         try:
-            bound = inspect.BoundArguments(self._signature, self._codec.decode(text))  # type: ignore[arg-type]
+            bound = inspect.BoundArguments(self._signature, self._codec.decode(text))
             args, kwargs = bound.args, bound.kwargs
             self._signature.bind(*args, **kwargs)
         except TypeError as error:
@@ -175,9 +175,8 @@ class Parameters:
             return dict(self._signature.bind(*args, **kwargs).arguments)
         except TypeError as error:
             expected = ", ".join(map(str, self._signature.parameters.values()))
-            raise ArgumentError(
-                self.what, [f"{error}; it takes ({expected or 'no arguments'})"]
-            ) from error
+            problem = f"{error}; it takes ({expected or 'no arguments'})"
+            raise ArgumentError(self.what, [problem]) from error
 
     def _typed_dict(self) -> Any:
         hints = _hints(self.function, self.what)
@@ -185,13 +184,14 @@ class Parameters:
         for name, parameter in self._signature.parameters.items():
             hint = hints.get(name, Any)
             if parameter.kind is parameter.VAR_POSITIONAL:
-                hint = tuple[hint, ...]
+                hint = tuple[hint, ...]  # type: ignore[valid-type]
             elif parameter.kind is parameter.VAR_KEYWORD:
                 hint = dict[str, hint]  # type: ignore[valid-type]
             fields[name] = hint
         # pydantic asks for the backport before Python 3.12.
-        shape = TypedDict("Arguments", fields, total=False)  # type: ignore[operator]
-        shape.__pydantic_config__ = {"extra": "forbid", "ser_json_inf_nan": "constants"}  # type: ignore[attr-defined]
+        make: Any = TypedDict
+        shape = make("Arguments", fields, total=False)
+        shape.__pydantic_config__ = {"extra": "forbid", "ser_json_inf_nan": "constants"}
         return shape
 
 
@@ -221,20 +221,24 @@ def encode_error(
     """
     entry: dict[str, Any] = {"type": reference(type(error)), "message": _message(error)}
     state = {key: value for key, value in vars(error).items() if key != "__notes__"}
-    if _is_plain(list(error.args)) and _is_plain(state):
-        entry["args"] = list(error.args)
+    args = _args(error)
+    if _is_plain(args) and _is_plain(state):
+        entry["args"] = args
         if state:
             entry["state"] = state
     if notes := getattr(error, "__notes__", None):
         entry["notes"] = [str(note) for note in notes]
     if error.__traceback__ is not None:
         entry["traceback"] = "".join(traceback.format_tb(error.__traceback__))
-    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    cause = error.__cause__
+    if cause is None and not error.__suppress_context__:
+        cause = error.__context__
     if cause_text is not None:
         entry["cause"] = json.loads(cause_text)
     elif cause is not None and causes > 0:
         entry["cause"] = json.loads(encode_error(cause, causes=causes - 1))
-    return json.dumps(entry, separators=(",", ":"), ensure_ascii=False)
+    # ASCII: a message may hold half a surrogate pair (a file's name), which UTF-8 cannot.
+    return json.dumps(entry, separators=(",", ":"))
 
 
 def decode_error(text: str) -> BaseException:
@@ -275,19 +279,34 @@ def _instance(entry: dict[str, Any]) -> BaseException | None:
     if "args" not in entry or kind is None or not issubclass(kind, BaseException):
         return None
     try:
-        error = kind.__new__(kind, *entry["args"])
-        error.args = tuple(entry["args"])
+        error: BaseException = _builtin(kind).__new__(kind, *entry["args"])
+        if not error.args:  # OSError leaves them to a class's own __init__
+            BaseException.__setattr__(error, "args", tuple(entry["args"]))
         vars(error).update(entry.get("state", {}))
         faithful = _message(error) == entry["message"]
-    except Exception:
+    except Exception:  # it cannot be rebuilt: it becomes an ActivityError
         return None
     return error if faithful else None
+
+
+def _builtin(kind: Any) -> Any:
+    # The base whose `__new__` is Python's own: a user's constructor must not run.
+    while kind.__module__ != "builtins":
+        kind = kind.__base__
+    return kind
+
+
+def _args(error: BaseException) -> list[Any]:
+    # OSError keeps the names of files outside `args`, where only its `__new__` can put them.
+    if isinstance(error, OSError) and error.filename is not None:
+        return [*error.args, error.filename, None, error.filename2]
+    return list(error.args)
 
 
 def _message(error: BaseException) -> str:
     try:
         return str(error)
-    except Exception as broken:
+    except Exception as broken:  # the message says so
         return f"<its __str__ raised {type(broken).__name__}>"
 
 
@@ -345,7 +364,7 @@ def _same(given: Any, back: Any) -> bool:
     try:
         if given == back:
             return True
-    except Exception:
+    except Exception:  # they cannot be compared: refused by the caller
         return False
     return type(given) is type(back) and _same_parts(given, back)
 
@@ -353,7 +372,7 @@ def _same(given: Any, back: Any) -> bool:
 def _same_parts(given: Any, back: Any) -> bool:
     match given:
         case float():
-            return given != given and back != back  # NaN
+            return math.isnan(given) and math.isnan(back)
         case list() | tuple():
             return len(given) == len(back) and all(map(_same, given, back))
         case dict():

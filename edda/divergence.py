@@ -9,10 +9,18 @@ import json
 from collections.abc import Sequence
 from typing import assert_never
 
-from edda.commands import ActivityAsk, SendAsk
+from edda.commands import ActivityAsk, Failure, Result, SendAsk
 from edda.history import Asked, Finished, Output, Withdrawn
 
 __all__ = ["explain"]
+
+_CURE = (
+    "Nothing was committed. If the change is meant, keep the old path for instances that "
+    "are under way:"
+)
+
+# A mark, what was recorded, what is asked now.
+_Row = tuple[str, Output | None, Output | None]
 
 # Lines of agreement shown before the first difference.
 CONTEXT = 3
@@ -34,8 +42,7 @@ def explain(
         *_table(recorded, asked, agreed),
         "",
         *_details(recorded, asked, agreed),
-        "Nothing was committed. If the change is meant, keep the old path for instances that "
-        "are under way:",
+        _CURE,
         f'    if ctx.patched("{_patch_name(recorded, asked, agreed)}"): ...  # new code',
         "    else: ...  # what the history recorded",
     ]
@@ -66,30 +73,26 @@ def _key(output: Output) -> tuple[str, str]:
 
 
 def _table(recorded: Sequence[Output], asked: Sequence[Output], agreed: int) -> list[str]:
-    rows = [("=", recorded[index], asked[index]) for index in range(max(0, agreed - CONTEXT), agreed)]
-    old, new = recorded[agreed : agreed + SHOWN], asked[agreed : agreed + SHOWN]
-    rows += _align(old, new)
-    cells = [
-        (mark, _cell(left) if left else "", _cell(right) if right else "")
-        for mark, left, right in rows
-    ]
+    skipped = max(0, agreed - CONTEXT)
+    rows: list[_Row] = [("=", recorded[index], asked[index]) for index in range(skipped, agreed)]
+    rows += _align(recorded[agreed : agreed + SHOWN], asked[agreed : agreed + SHOWN])
+    cells = [(mark, _cell(left), _cell(right)) for mark, left, right in rows]
     width = max((len(left) for _, left, _ in cells), default=0)
     width = max(width, len("history recorded"))
-    skipped = max(0, agreed - CONTEXT)
     head = [f"    {'history recorded':<{width}}   the code asks now"]
     if skipped:
         head.append(f"    ... {skipped} equal")
     return head + [f"  {mark} {left:<{width}}   {right}".rstrip() for mark, left, right in cells]
 
 
-def _cell(output: Output) -> str:
+def _cell(output: Output | None) -> str:
+    if output is None:
+        return ""
     site = _site(output)
     return f"{label(output)}  {site}" if site else label(output)
 
 
-def _align(
-    old: Sequence[Output], new: Sequence[Output]
-) -> list[tuple[str, Output | None, Output | None]]:
+def _align(old: Sequence[Output], new: Sequence[Output]) -> list[_Row]:
     table = [[0] * (len(new) + 1) for _ in range(len(old) + 1)]
     for i in reversed(range(len(old))):
         for j in reversed(range(len(new))):
@@ -98,7 +101,7 @@ def _align(
                 if _key(old[i]) == _key(new[j])
                 else max(table[i + 1][j], table[i][j + 1])
             )
-    rows: list[tuple[str, Output | None, Output | None]] = []
+    rows: list[_Row] = []
     i = j = 0
     while i < len(old) and j < len(new):
         if _key(old[i]) == _key(new[j]):
@@ -119,8 +122,8 @@ def _payload(output: Output) -> str:
     match output:
         case Asked(ask=ActivityAsk(arguments=arguments) | SendAsk(arguments=arguments)):
             return arguments
-        case Finished():
-            return repr(output.outcome)
+        case Finished(outcome=Result(text) | Failure(text)):
+            return text
         case _:
             return ""
 
@@ -128,22 +131,23 @@ def _payload(output: Output) -> str:
 def _details(recorded: Sequence[Output], asked: Sequence[Output], agreed: int) -> list[str]:
     old = recorded[agreed] if agreed < len(recorded) else None
     new = asked[agreed] if agreed < len(asked) else None
-    if old is not None and new is not None and _key(old) == _key(new):
-        return [f"{label(old)} has other arguments:", *_differences(_payload(old), _payload(new))]
-    if old is None and new is not None:
-        return [f"The history has no {label(new)} here; the code asks for it at {_at(new)}."]
-    if new is None and old is not None:
-        return [f"The history has {label(old)}, asked at {_at(old)}; the code does not ask for it."]
-    if old is not None and new is not None:
-        return [
-            f"The history goes on with {label(old)}, asked at {_at(old)}; "
-            f"the code goes on with {label(new)}, at {_at(new)}."
-        ]
-    return []
+    if new is None:
+        return [] if old is None else [f"The history has {_at(old)} here; the code does not, yet."]
+    if old is None:
+        return [f"The history has no {label(new)} here; the code goes on with {_at(new)}."]
+    if _key(old) != _key(new):
+        return [f"The history goes on with {_at(old)}; the code goes on with {_at(new)}."]
+    if old.id != new.id:
+        return [f"{label(old)} has another id now: {new.id}."]
+    if _payload(old) == _payload(new):
+        return [f"{label(new)} comes too early: the history has an answer before it."]
+    what = "has other arguments" if isinstance(old, Asked) else "came out differently"
+    return [f"{label(old)} {what}:", *_differences(_payload(old), _payload(new))]
 
 
 def _at(output: Output) -> str:
-    return _site(output) or "its end"
+    site = _site(output)
+    return f"{label(output)}, asked at {site}" if site else label(output)
 
 
 def _differences(old: str, new: str) -> list[str]:

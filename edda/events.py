@@ -10,11 +10,11 @@ import json
 import re
 import secrets
 import sys
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, TypeVar
 
 from cloudevents.core.v1.event import CloudEvent
 from pydantic import ValidationError
@@ -23,7 +23,7 @@ from pydantic_core import to_jsonable_python
 from edda.codec import Value, problems
 from edda.commands import SendAsk
 from edda.current import current_host
-from edda.errors import ArgumentError, InvalidEventError, sentence
+from edda.errors import ArgumentError, EddaError, InvalidEventError, sentence
 from edda.loop import WorkflowLoop, user_site
 from edda.machine import Machine
 
@@ -32,6 +32,7 @@ __all__ = [
     "ReceivedEvent",
     "as_cloudevent",
     "as_envelope",
+    "canonical",
     "lookup",
     "match_values",
     "received",
@@ -45,6 +46,8 @@ TARGET = "eddainstanceid"
 
 _CORE = ("specversion", "id", "source", "type", "time", "subject", "datacontenttype", "dataschema")
 _NAME = re.compile(r"[a-z0-9]+")
+_CHARSET = re.compile(r';\s*charset="?([^\s;"]+)', re.IGNORECASE)
+_INDEX = re.compile(r"0|[1-9][0-9]{0,8}")
 
 
 @dataclass(frozen=True)
@@ -103,15 +106,11 @@ def as_envelope(attributes: Mapping[str, Any], data: Any) -> Envelope:
         if fault:
             faults.append(fault)
         document[name] = _stamp(value) if isinstance(value, datetime) else value
+    if not faults:
+        fault = _data_fault(document, data)
+        faults += [fault] if fault else []
     if faults:
         raise ArgumentError("CloudEvent", list(dict.fromkeys(faults)))
-    if isinstance(data, bytes | bytearray):
-        document["data_base64"] = base64.b64encode(data).decode()
-    elif data is not None:
-        try:
-            document["data"] = to_jsonable_python(data, by_alias=True)
-        except Exception as error:
-            raise ArgumentError("CloudEvent", [f"data cannot be sent as JSON: {error}"]) from error
     text = json.dumps(document, separators=(",", ":"), ensure_ascii=False)
     return Envelope(
         document["type"], document["source"], document["id"], text, document.get(TARGET)
@@ -160,8 +159,8 @@ def send_event(
     id: str | None = None,
     extensions: Mapping[str, str | int | bool] | None = None,
     broker_url: str | None = None,
-) -> "_Sending":
-    """Send a CloudEvent and return it; awaitable.
+) -> Coroutine[Any, Any, CloudEvent]:
+    """Send a CloudEvent and return it.
 
     With `broker_url` (or `EDDA_BROKER_URL`, or the app's) it is posted there; without, it goes
     to the current app. In a workflow it is a recorded step and is sent once. Raises
@@ -170,53 +169,47 @@ def send_event(
     """
     attributes: dict[str, Any] = {"type": event_type, "source": source, "id": id}
     attributes |= {"subject": subject, **(extensions or {})}
-    return _Sending(attributes, data, broker_url, user_site(sys._getframe(1)))
+    site = user_site(sys._getframe(1))  # noqa: SLF001 - the documented way to one's caller
+    return _send(attributes, data, broker_url, site)
 
 
-class _Sending:
-    """What `send_event` returns: awaiting it sends."""
+async def _send(
+    attributes: dict[str, Any], data: Any, broker_url: str | None, site: str
+) -> CloudEvent:
+    loop = asyncio.get_running_loop()
+    if isinstance(loop, WorkflowLoop):
+        assert isinstance(loop.timers, Machine)
+        return await _record(loop.timers, attributes, data, broker_url, site)
+    if attributes["id"] is None:
+        attributes["id"] = secrets.token_hex(16)
+    envelope = as_envelope(attributes, data)
+    host = current_host(
+        "send_event()",
+        "Open one with `async with EddaApp(...)`, or give broker_url= (or EDDA_BROKER_URL).",
+    )
+    await host.send(envelope, broker_url)
+    return as_cloudevent(envelope)
 
-    def __init__(
-        self, attributes: dict[str, Any], data: Any, broker_url: str | None, site: str
-    ) -> None:
-        self._attributes = attributes
-        self._data = data
-        self._broker_url = broker_url
-        self._site = site
 
-    def __await__(self) -> Any:
-        return self._send().__await__()
+async def _record(
+    machine: Machine, attributes: dict[str, Any], data: Any, broker_url: str | None, site: str
+) -> CloudEvent:
+    name = str(attributes["type"])
+    ask_id = machine.next_id(f"send_event_{name}")
+    # The event's id follows from the step, so that a repeated attempt is the same event.
+    given = attributes["id"] or f"{machine.program.instance_id}/{ask_id}"
+    envelope = as_envelope({**attributes, "id": given, "time": machine.now}, data)
+    arguments = json.dumps(
+        {"broker_url": broker_url, "event": envelope.document}, ensure_ascii=False
+    )
+    ask = SendAsk(ask_id, name, arguments, site)
+    text = await machine.ask(ask, lambda text: text, same=_same_json)
+    document = json.loads(text)
+    return as_cloudevent(Envelope(document["type"], document["source"], document["id"], text))
 
-    async def _send(self) -> CloudEvent:
-        loop = asyncio.get_running_loop()
-        if isinstance(loop, WorkflowLoop):
-            assert isinstance(loop.timers, Machine)
-            return await self._record(loop.timers)
-        if self._attributes["id"] is None:
-            self._attributes["id"] = secrets.token_hex(16)
-        envelope = as_envelope(self._attributes, self._data)
-        host = current_host(
-            "send_event()",
-            "Open one with `async with EddaApp(...)`, or give broker_url= (or EDDA_BROKER_URL).",
-        )
-        await host.send(envelope, self._broker_url)
-        return as_cloudevent(envelope)
 
-    async def _record(self, machine: Machine) -> CloudEvent:
-        name = str(self._attributes["type"])
-        id = machine.next_id(f"send_event_{name}")
-        # The event's id follows from the step, so that a repeated attempt is the same event.
-        given = self._attributes["id"] or f"{machine.program.instance_id}/{id}"
-        envelope = as_envelope({**self._attributes, "id": given, "time": machine.now}, self._data)
-        arguments = json.dumps(
-            {"broker_url": self._broker_url, "event": envelope.document}, ensure_ascii=False
-        )
-        ask = SendAsk(id, name, arguments, self._site)
-        text = await machine.ask(ask, lambda text: text)
-        document = json.loads(text)
-        return as_cloudevent(
-            Envelope(document["type"], document["source"], document["id"], text)
-        )
+def _same_json(one: str, other: str) -> bool:
+    return bool(json.loads(one) == json.loads(other))
 
 
 # ---- Matching --------------------------------------------------------------------------------
@@ -230,7 +223,7 @@ def lookup(document: Mapping[str, Any], path: str) -> Any:
     for part in path.split("."):
         if isinstance(found, Mapping) and part in found:
             found = found[part]
-        elif isinstance(found, list) and part.isdigit() and int(part) < len(found):
+        elif isinstance(found, list) and _INDEX.fullmatch(part) and int(part) < len(found):
             found = found[int(part)]
         else:
             return MISSING
@@ -256,7 +249,7 @@ def _plain(value: Any) -> Any:
         return int(value)
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, list) else value
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 # ---- Helpers ---------------------------------------------------------------------------------
@@ -266,8 +259,28 @@ def _stamp(time: datetime) -> str:
     return time.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
-def _fault(name: str, value: Any) -> str | None:
-    if not _NAME.fullmatch(name) or name == "data":
+def _data_fault(document: dict[str, Any], data: Any) -> str | None:
+    """Put `data` into the document, or say why it cannot be."""
+    content_type = document.get("datacontenttype")
+    try:
+        if not isinstance(data, bytes | bytearray):
+            if data is not None:
+                document["data"] = to_jsonable_python(data, by_alias=True)
+        elif content_type is not None and _is_json(content_type):
+            document["data"] = json.loads(data)
+        elif _is_text(content_type):
+            document["data"] = _decoded(bytes(data), content_type)
+        else:
+            document["data_base64"] = base64.b64encode(data).decode()
+        # Neither NaN nor half a surrogate pair is JSON that everybody can read.
+        json.dumps(document.get("data"), allow_nan=False, ensure_ascii=False).encode()
+    except Exception as error:  # goes to the sender: what pydantic calls is the user's own code
+        return f"data cannot be sent as {content_type or 'JSON'}: {error}"
+    return None
+
+
+def _fault(name: object, value: Any) -> str | None:
+    if not isinstance(name, str) or not _NAME.fullmatch(name) or name == "data":
         return f"attribute names are lower-case letters and digits, got {name!r}"
     if name == "time":
         return _time_fault(value)
@@ -298,9 +311,22 @@ def _data(document: Mapping[str, Any]) -> Any:
         return document.get("data")
     raw = base64.b64decode(document["data_base64"])
     content_type = document.get("datacontenttype")
-    if content_type is not None and _is_json(content_type):
-        return json.loads(raw)
-    return raw
+    try:
+        if content_type is not None and _is_json(content_type):
+            return json.loads(raw)
+        return _decoded(raw, content_type) if _is_text(content_type) else raw
+    except (LookupError, ValueError):
+        return raw  # it is not what it says: nobody is stopped by that, a model says what is wrong
+
+
+def _is_text(content_type: str | None) -> bool:
+    media = (content_type or "").partition(";")[0].strip().lower()
+    return media.startswith("text/") or media.endswith(("/xml", "+xml"))
+
+
+def _decoded(raw: bytes, content_type: str | None) -> str:
+    found = _CHARSET.search(content_type or "")
+    return raw.decode(found[1] if found else "utf-8")
 
 
 def _validated(document: Mapping[str, Any], data: Any, model: Value) -> Any:
@@ -309,11 +335,10 @@ def _validated(document: Mapping[str, Any], data: Any, model: Value) -> Any:
             return model.validate(data)
         return model.adapter.validate_json(json.dumps(data))
     except ValidationError as error:
-        raise InvalidEventError(
-            document["type"],
-            document["id"],
-            getattr(model.hint, "__name__", str(model.hint)),
-            [f"data.{problem}" for problem in problems(error)],
-        ) from None
-
-
+        found = [f"data.{problem}" for problem in problems(error)]
+    except EddaError:
+        raise
+    except Exception as error:  # goes to the sender: a validator of the user's own is broken
+        found = [f"data: {type(error).__name__}: {error}"]
+    name = getattr(model.hint, "__name__", str(model.hint))
+    raise InvalidEventError(document["type"], document["id"], name, found)

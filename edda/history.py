@@ -356,7 +356,10 @@ def _unreadable(what: str, error: Exception) -> str:
 
 @lru_cache(maxsize=4096)
 def _time(text: str) -> datetime:
-    return datetime.fromisoformat(text)
+    time = datetime.fromisoformat(text)
+    if time.tzinfo is None:
+        raise ValueError(f"the time {text!r} has no zone")
+    return time
 
 
 def _event(seq: int, head: dict[str, Any], payload: str | None) -> Event:
@@ -372,7 +375,7 @@ def _event(seq: int, head: dict[str, Any], payload: str | None) -> Event:
             head["id"],
             head["name"],
             of,
-            Expiry() if outcome is Expiry else outcome(_text(payload)),
+            _answer(outcome, payload),
             head.get("message"),
             head.get("attempts", 1),
         )
@@ -403,6 +406,12 @@ def _event(seq: int, head: dict[str, Any], payload: str | None) -> Event:
     if (withdrawn := _WITHDRAWN.get(kind)) is not None:
         return Withdrawn(seq, at, head["id"], head["name"], withdrawn)
     raise ValueError(f"{kind!r} is no kind of event")
+
+
+def _answer(outcome: type[Answer], payload: str | None) -> Answer:
+    if outcome is Result:
+        return Result(_text(payload))
+    return Failure(_text(payload)) if outcome is Failure else Expiry()
 
 
 def _ask(kind: AskKind, head: dict[str, Any], payload: str | None) -> Ask:

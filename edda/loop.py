@@ -16,6 +16,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context, copy_context
+from functools import lru_cache
 from types import FrameType
 from typing import Any, NoReturn, Protocol, TypeVar
 
@@ -132,15 +133,17 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         self._ready.clear()
         self._closed = True
         outer = asyncio._get_running_loop()
+        hooks = sys.get_asyncgen_hooks()
         asyncio._set_running_loop(self)
+        sys.set_asyncgen_hooks(firstiter=None, finalizer=self._finalize)
         try:
             for task in reversed(self.tasks):
                 if not task.done():
-                    task._log_destroy_pending = False  # type: ignore[attr-defined]
-                    _close(task.get_coro())
+                    _drop(task)
                 elif not task.cancelled():
                     task.exception()  # marks it as retrieved: nobody is left to tell
         finally:
+            sys.set_asyncgen_hooks(*hooks)
             asyncio._set_running_loop(outer)
             self.tasks.clear()
             self._ready.clear()
@@ -151,8 +154,8 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         was_closed, self._closed = self._closed, True
         closing = generator.aclose()
         try:
-            for _ in range(100):
-                closing.send(None)
+            closing.send(None)
+            _close(closing)  # its `finally` awaits
         except BaseException:  # also StopIteration: it has ended; what it raised is dropped
             return
         finally:
@@ -216,7 +219,11 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         # Named by order: asyncio's own counter runs on through the whole process.
         label = f"{self.name}-{len(self.tasks) + 1}" if name is None else str(name)
         task = asyncio.Task(coro, loop=self, name=label, context=context)
-        self.tasks.append(task)
+        if self._closed:  # closing code starts nothing: nobody would run it
+            self._ready.pop()
+            _drop(task)
+        else:
+            self.tasks.append(task)
         return task
 
     def get_debug(self) -> bool:
@@ -243,22 +250,22 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
 
 # ---- Call sites ------------------------------------------------------------------------------
 
-_ASYNCIO = os.path.dirname(asyncio.__file__)
-_EDDA = os.path.dirname(__file__)
-_sites: dict[Any, str] = {}
+_ASYNCIO = os.path.join(os.path.dirname(asyncio.__file__), "")
+_EDDA = os.path.join(os.path.dirname(__file__), "")
 
 
 def call_site(frame: FrameType) -> str:
     """The `file:line` of a frame; the file is relative to the top of its package."""
-    code = frame.f_code
-    file = _sites.get(code)
-    if file is None:
-        depth = frame.f_globals.get("__name__", "").count(".")
-        parts = code.co_filename.replace("\\", "/").split("/")
-        if parts[-1] == "__init__.py":
-            depth += 1
-        file = _sites[code] = "/".join(parts[-1 - depth :])
-    return f"{file}:{frame.f_lineno}"
+    return (
+        f"{_file(frame.f_code.co_filename, frame.f_globals.get('__name__', ''))}:{frame.f_lineno}"
+    )
+
+
+@lru_cache(maxsize=4096)
+def _file(path: str, module: str) -> str:
+    parts = path.replace("\\", "/").split("/")
+    depth = module.count(".") + (parts[-1] == "__init__.py")
+    return "/".join(parts[-1 - depth :])
 
 
 def user_site(frame: FrameType | None) -> str:
@@ -289,7 +296,7 @@ def _refuse_unordered(frame: FrameType | None) -> None:
             _refuse(
                 _UNORDERED[name],
                 "It keeps its awaitables in a set, which has another order in every process: "
-                "use asyncio.gather, asyncio.TaskGroup or edda.wait_any.",
+                "use asyncio.gather or asyncio.TaskGroup.",
             )
         frame = frame.f_back
 
@@ -304,9 +311,7 @@ _PROCESSES = "Start the process in an activity, and await the activity."
 _PROGRAM = "It belongs to the program that runs workers, not to a workflow."
 
 _CURES = {
-    **dict.fromkeys(
-        ("run_in_executor", "call_soon_threadsafe", "set_default_executor"), _THREADS
-    ),
+    **dict.fromkeys(("run_in_executor", "call_soon_threadsafe", "set_default_executor"), _THREADS),
     **dict.fromkeys(("shutdown_default_executor",), _THREADS),
     **dict.fromkeys(
         (
@@ -328,11 +333,17 @@ _CURES = {
         _PROGRAM,
     ),
 }
-_NAMES = {"run_in_executor": "asyncio.to_thread / loop.run_in_executor"}
+_NAMES = {
+    "run_in_executor": "asyncio.to_thread / loop.run_in_executor",
+    "create_connection": "asyncio.open_connection / loop.create_connection",
+    "create_server": "asyncio.start_server / loop.create_server",
+    "subprocess_exec": "asyncio.create_subprocess_exec / loop.subprocess_exec",
+    "subprocess_shell": "asyncio.create_subprocess_shell / loop.subprocess_shell",
+}
 
 
 def _refusal(name: str, cure: str) -> Callable[..., NoReturn]:
-    def refuse(self: WorkflowLoop, *args: object, **kwargs: object) -> NoReturn:
+    def refuse(*_: object, **__: object) -> NoReturn:
         _refuse(_NAMES.get(name, f"loop.{name}"), cure)
 
     refuse.__name__ = name
@@ -346,14 +357,22 @@ for _name, _cure in _CURES.items():
 # ---- Closing ---------------------------------------------------------------------------------
 
 
+class _Closing(BaseException):
+    """Ends a coroutine from its innermost await outwards.
+
+    Not `close()`: where a `finally` awaits again, that raises RuntimeError in the coroutines
+    around it, and their `except Exception` would run.
+    """
+
+
 def _close(coroutine: Any) -> None:
-    # Each close() raises GeneratorExit at the innermost await. A `finally` that awaits again
-    # makes it fail with RuntimeError; the next close() then ends that await too.
-    for _ in range(100):
+    for _ in range(100):  # once for each await in a `finally`
         try:
-            coroutine.close()
-        except RuntimeError:
-            continue
-        except BaseException:  # what closing code raises is dropped (law T4)
+            coroutine.throw(_Closing())
+        except BaseException:  # also StopIteration: it has ended; what it raised is dropped (T4)
             return
-        return
+
+
+def _drop(task: "asyncio.Task[Any]") -> None:
+    task._log_destroy_pending = False  # type: ignore[attr-defined]
+    _close(task.get_coro())

@@ -38,7 +38,7 @@ from edda.commands import (
     TimerAsk,
 )
 from edda.divergence import explain
-from edda.errors import DuplicateIdError, EventTimeoutError, NonDeterminismError
+from edda.errors import ArgumentError, DuplicateIdError, EventTimeoutError, NonDeterminismError
 from edda.history import (
     Answered,
     Asked,
@@ -115,10 +115,12 @@ class Machine:
         self.length = 0
         self.now: datetime | None = None
         self.started: Started | None = None
-        self._loop = WorkflowLoop(self, program.name)
+        # Its refused methods are set after the class, where no type checker sees them.
+        self._loop = WorkflowLoop(self, program.name)  # type: ignore[abstract]
         self._root: asyncio.Task[Any] | None = None
         self._counts: Counter[str] = Counter()
-        self._ids: set[str] = set()
+        # Every id ever asked, and how its arguments compare.
+        self._ids: dict[str, Callable[[str, str], bool] | None] = {}
         # What the code did that history has not confirmed yet, and all that it ever did.
         self._fresh: deque[Output] = deque()
         self._asked: list[Output] = []
@@ -286,7 +288,7 @@ class Machine:
             raise GeneratorExit  # the coroutine is being closed, and this await ends with it
         if ask.id in self._ids:
             raise DuplicateIdError(ask.id, ask.site)
-        self._ids.add(ask.id)
+        self._ids[ask.id] = opened.same
         self.open[ask.id] = opened
         self._emit(Asked(self.next_seq, self._time(), ask))
 
@@ -313,10 +315,14 @@ class Machine:
     def set_timer(self, handle: Handle, when_seconds: float, site: str) -> None:
         """A `call_later` of asyncio: a timer ask that puts `handle` on the loop."""
         assert self.started is not None
-        due = self.started.at + timedelta(microseconds=round(when_seconds * 1_000_000))
         name = _TIMER_NAMES.get(getattr(handle.callback, "__name__", ""), "call_later")
+        try:
+            due = self.started.at + timedelta(microseconds=round(when_seconds * 1_000_000))
+        except (OverflowError, ValueError) as error:  # infinite, NaN, past the year 9999
+            problem = f"{when_seconds!r} seconds from the start is no instant that can be stored"
+            raise ArgumentError(f"asyncio's {name}", [problem]) from error
         ask = TimerAsk(self.next_id(name), name, due, site)
-        opened = Open(ask, lambda answer: self._loop.fire(handle))
+        opened = Open(ask, lambda _: self._loop.fire(handle))
         handle.withdraw = lambda: self._withdraw(opened)
         self._post(opened)
 
@@ -325,13 +331,14 @@ class Machine:
     def _matches(self, recorded: Output, fresh: Output) -> bool:
         match recorded, fresh:
             case Asked(ask=old), Asked(ask=new):
-                if type(old) is not type(new) or old.name != new.name:
+                if (old.kind, old.name, old.id) != (new.kind, new.name, new.id):
                     return False
-                if isinstance(old, ActivityAsk | SendAsk) and isinstance(new, ActivityAsk | SendAsk):
-                    if old.arguments == new.arguments:
-                        return True
-                    same = self.open[new.id].same if new.id in self.open else None
-                    return same is not None and same(old.arguments, new.arguments)
+                match old, new:
+                    case ActivityAsk() | SendAsk(), ActivityAsk() | SendAsk():
+                        same = self._ids[new.id]
+                        return old.arguments == new.arguments or (
+                            same is not None and same(old.arguments, new.arguments)
+                        )
                 return True
             case Withdrawn(), Withdrawn():
                 return recorded.id == fresh.id
@@ -341,12 +348,9 @@ class Machine:
                 return False
 
     def _adopt(self, recorded: Output, fresh: Output) -> None:
-        # The recorded ask stands: its deadline was set once, its id is what answers name.
-        if isinstance(recorded, Asked) and isinstance(fresh, Asked):
-            opened = self.open.pop(fresh.id, None)
-            if opened is not None:
-                opened.ask = recorded.ask
-                self.open[recorded.id] = opened
+        # The recorded ask stands: its deadline was set once.
+        if isinstance(recorded, Asked) and fresh.id in self.open:
+            self.open[fresh.id].ask = recorded.ask
 
     def _divergence(self, recorded: Iterable[Event]) -> NonDeterminismError:
         outputs = [event for event in recorded if isinstance(event, Asked | Withdrawn | Finished)]

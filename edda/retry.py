@@ -91,7 +91,7 @@ class RetryPolicy:
         try:
             nominal = self.initial_interval * self.backoff_coefficient ** (attempt - 1)
         except OverflowError:
-            nominal = self.max_interval
+            nominal = self.max_interval if self.initial_interval else 0.0
         return min(nominal, self.max_interval) * (1.0 - JITTER * jitter)
 
     def next_interval(

@@ -10,13 +10,13 @@ beyond law M7's: the earlier answer wins, and at one instant the event.
 """
 
 import json
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import blake2b
 
 from edda.activity import Activity
-from edda.codec import Value, decode_error, encode_error
+from edda.codec import Value, decode_error, encode_error, reference
 from edda.commands import (
     ActivityAsk,
     Answer,
@@ -29,6 +29,7 @@ from edda.commands import (
     TimerAsk,
 )
 from edda.errors import (
+    ActivityError,
     DecodingError,
     DefinitionError,
     InvalidEventError,
@@ -154,11 +155,14 @@ class Turn:
     # ---- A step ----------------------------------------------------------------------------------
 
     async def _advance(self) -> Step:
+        dropped: tuple[str, ...] = ()
         while True:
             try:
                 self._take_what_is_ready()
             except _UNFIT as error:
-                return await self._park(error)
+                return await self._park(error, dropped)
+            # Given up by the code: they must neither keep the turn alive nor look like work.
+            dropped += self._drop(lambda call_id: call_id not in self.machine.open)
             calls = self._ready_calls()
             if self.machine.outcome is None and calls and self._can_commit_later():
                 break
@@ -167,19 +171,22 @@ class Turn:
                 break
             self._learn(await self._store.commit(self._commit(release=is_idle, busy=bool(calls))))
             if self._is_over:
-                due, dropped = self.due, tuple(self.in_flight)
-                self.in_flight.clear()
+                due = self.due
+                dropped += self._drop(lambda _: True)
                 self.close()
                 return Step((), dropped, due, is_over=True)
             if not self._has_more():
                 assert not is_idle, "a store keeps the lease of an idle turn only for a reason"
                 break
-        dropped = tuple(id for id in self.in_flight if id not in self.machine.open)
-        for id in dropped:
-            del self.in_flight[id]
         for call in calls:
             self.in_flight[call.id] = call.attempt
         return Step(calls, dropped, self.due)
+
+    def _drop(self, is_dropped: Callable[[str], bool]) -> tuple[str, ...]:
+        dropped = tuple(filter(is_dropped, self.in_flight))
+        for call_id in dropped:
+            del self.in_flight[call_id]
+        return dropped
 
     @property
     def due(self) -> datetime | None:
@@ -207,7 +214,7 @@ class Turn:
     def _has_more(self) -> bool:
         return self._cancel_requested or bool(self._messages)
 
-    # ---- Taking what is ready ------------------------------------------------------------------------
+    # ---- Taking what is ready --------------------------------------------------------------------
 
     def _take_what_is_ready(self) -> None:
         self._collect()
@@ -302,6 +309,12 @@ class Turn:
                 elapsed_seconds=(now - began_at).total_seconds(),
                 jitter=self._jitter(opened.ask.id, attempt),
             )
+            # A class that is not loaded here came back as a value, and counts by its name.
+            is_listed = isinstance(error, ActivityError) and error.type_name in map(
+                reference, policy.non_retryable
+            )
+            if is_listed:
+                interval = None
             if interval is not None:
                 retry_at = now + timedelta(microseconds=round(interval * 1_000_000))
                 ask = opened.ask
@@ -318,7 +331,7 @@ class Turn:
                     )
                 )
                 return
-            if policy.is_retryable(error):
+            if policy.is_retryable(error) and not is_listed:
                 exhausted = RetryExhaustedError(opened.ask.name, attempt, error)
                 outcome = Failure(encode_error(exhausted, cause_text=outcome.error))
         self._feed_answer(opened, outcome, attempts=attempt)
@@ -360,10 +373,10 @@ class Turn:
             return ()
         now = self._clock.now()
         calls: list[Call | Post] = []
-        for id, opened in self.machine.open.items():
-            if id in self.in_flight or (opened.retry_at is not None and opened.retry_at > now):
-                continue
+        for opened in self.machine.open.values():
             ask = opened.ask
+            if ask.id in self.in_flight or (opened.retry_at is not None and opened.retry_at > now):
+                continue
             if isinstance(ask, ActivityAsk | SendAsk):
                 if opened.began_at is None:
                     opened.began_at = now
@@ -450,10 +463,9 @@ class Turn:
             return Status.WAITING_FOR_EVENT
         return Status.WAITING_FOR_TIMER
 
-    async def _park(self, error: Exception) -> Step:
+    async def _park(self, error: Exception, dropped: tuple[str, ...] = ()) -> Step:
         """Leave the instance as its history has it, until code that fits is deployed (H3)."""
-        dropped = tuple(self.in_flight)
-        self.in_flight.clear()
+        dropped += self._drop(lambda _: True)
         await self._store.commit(
             Commit(
                 lease=self.lease,

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar, overload
 
 from edda.codec import Value, reference
 from edda.commands import EventAsk, TimerAsk
-from edda.errors import ArgumentError, sentence
+from edda.errors import ArgumentError, DecodingError, InvalidEventError, sentence
 from edda.events import ReceivedEvent, canonical, received
 from edda.loop import user_site
 from edda.workflow import WorkflowContext
@@ -49,7 +49,7 @@ def wait_event(
 ) -> Coroutine[Any, Any, ReceivedEvent[M]]: ...
 
 
-def wait_event(
+def wait_event(  # noqa: PLR0917 - positions are public API (DESIGN.md)
     ctx: WorkflowContext,
     event_type: str,
     timeout_seconds: Seconds | None = None,
@@ -68,15 +68,15 @@ def wait_event(
     `timeout_seconds` (or a `timedelta`) pass first.
     """
     _check_context(ctx, "wait_event")
-    site = user_site(sys._getframe(1))
+    site = user_site(sys._getframe(1))  # noqa: SLF001 - the documented way to one's caller
     faults = []
-    if not isinstance(event_type, str) or not event_type:
+    if not _is_name(event_type):
         faults.append(f"event_type must be a non-empty string, got {sentence(event_type)}")
+    if event_id is not None and not _is_name(event_id):
+        faults.append(f"event_id must be a non-empty string, got {sentence(event_id)}")
     if on_invalid not in ("reject", "raise"):
         faults.append(f'on_invalid must be "reject" or "raise", got {sentence(on_invalid)}')
-    if match is not None and (
-        not isinstance(match, Mapping) or not all(isinstance(key, str) and key for key in match)
-    ):
+    if match is not None and not _is_match(match):
         faults.append(f"match must map paths to values, got {sentence(match)}")
     if faults:
         raise ArgumentError("wait_event", faults)
@@ -118,7 +118,7 @@ def sleep_until(
 # ---- Helpers ---------------------------------------------------------------------------------
 
 
-async def _wait_event(
+async def _wait_event(  # noqa: PLR0917 - those of wait_event
     ctx: WorkflowContext,
     event_type: str,
     seconds: float | None,
@@ -142,9 +142,18 @@ async def _wait_event(
         site=site,
     )
     event: ReceivedEvent[Any] = await ctx.machine.ask(
-        ask, lambda text: received(text, codec), definition=codec
+        ask, lambda text: _stored(text, codec), definition=codec
     )
     return event
+
+
+def _stored(text: str, codec: Value | None) -> ReceivedEvent[Any]:
+    # It was validated before it answered: when it does not fit now, the model has changed.
+    try:
+        return received(text, codec)
+    except InvalidEventError as error:
+        assert codec is not None, "without a model nothing is refused"
+        raise DecodingError(codec.what, "; ".join(error.problems)) from error
 
 
 def _match_text(match: Mapping[str, Any]) -> str:
@@ -165,7 +174,8 @@ def _sleep(
     duration = one if one is not None else other
     if duration is None or (one is not None and other is not None):
         raise ArgumentError(verb, [f"give the duration once, as {argument}="])
-    return _timer(ctx, verb, _seconds(duration, argument), user_site(sys._getframe(2)))
+    site = user_site(sys._getframe(2))  # noqa: SLF001 - the documented way to one's caller
+    return _timer(ctx, verb, _seconds(duration, argument), site)
 
 
 def _sleep_until(
@@ -175,21 +185,32 @@ def _sleep_until(
     instant = one if one is not None else other
     if not isinstance(instant, datetime):
         raise ArgumentError(verb, [f"{argument} must be a datetime, got {sentence(instant)}"])
-    if instant.tzinfo is None:
+    if instant.utcoffset() is None:
         raise ArgumentError(
             verb,
             [
-                f"{argument} is naive ({instant.isoformat()}), so it names no instant; give it a "
-                f"time zone, e.g. {argument}.replace(tzinfo=UTC)"
+                (
+                    f"{argument} is naive ({instant.isoformat()}), so it names no instant; give "
+                    f"it a time zone, e.g. {argument}.replace(tzinfo=UTC)"
+                )
             ],
         )
-    return _timer(ctx, verb, instant.astimezone(UTC), user_site(sys._getframe(2)))
+    site = user_site(sys._getframe(2))  # noqa: SLF001 - the documented way to one's caller
+    return _timer(ctx, verb, instant.astimezone(UTC), site)
 
 
 async def _timer(ctx: WorkflowContext, verb: str, when: float | datetime, site: str) -> None:
     due = when if isinstance(when, datetime) else _after(ctx, when, "the duration")
     ask = TimerAsk(ctx.machine.next_id(verb), verb, due, site)
     await ctx.machine.ask(ask, lambda _: None)
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and bool(value)
+
+
+def _is_match(value: object) -> bool:
+    return isinstance(value, Mapping) and all(map(_is_name, value))
 
 
 def _check_context(ctx: object, verb: str) -> None:

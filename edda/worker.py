@@ -9,13 +9,15 @@ turns run; a turn whose lease is lost is dropped, and what it had not committed 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
+from contextvars import Context, copy_context
 from datetime import datetime, timedelta
 from typing import Any
 
-from edda.codec import Value
+from edda.codec import Value, encode_error
 from edda.commands import Failure, Result
 from edda.errors import LeaseLost, StoreUnavailableError
-from edda.ports import Activities, Call, Claimed, Clock, Lease, Store
+from edda.history import Started
+from edda.ports import Activities, Call, Claimed, Clock, Created, Lease, NewInstance, Store
 from edda.retry import RetryPolicy
 from edda.turn import Post, Step, Turn
 from edda.workflow import Workflow
@@ -26,6 +28,9 @@ logger = logging.getLogger("edda.worker")
 
 # How long an unreachable store is asked again before a commit is given up.
 PATIENCE_SECONDS = 20.0
+
+# How many instances are claimed at once, at most: the rest of the room is for those started here.
+BATCH = 100
 
 
 class Worker:
@@ -64,6 +69,9 @@ class Worker:
         self._on_over = on_over
         self._max_concurrent = max_concurrent
         self._running: dict[str, _Run] = {}
+        self._reserved = 0  # for turns whose instance is being created or claimed
+        self._is_short_of_room = False
+        self._context = Context()
         self._awake = asyncio.Event()
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at: datetime | None = None
@@ -74,12 +82,15 @@ class Worker:
         return f"<Worker {self.id!r}: {len(self._running)} turns>"
 
     @property
-    def has_room(self) -> bool:
-        """Whether another turn may be begun now."""
-        return not self._is_stopping and len(self._running) < self._max_concurrent
+    def room(self) -> int:
+        """How many more turns may be begun now."""
+        if self._is_stopping:
+            return 0
+        return max(0, self._max_concurrent - len(self._running) - self._reserved)
 
     def open(self) -> None:
         """Begin to claim. Call it on the event loop that is to do the work."""
+        self._context = copy_context()
         self._tasks = [
             asyncio.create_task(self._claim_for_ever(), name=f"{self.id}-claims"),
             asyncio.create_task(self._renew_for_ever(), name=f"{self.id}-leases"),
@@ -88,8 +99,9 @@ class Worker:
     async def close(self, grace_seconds: float = 5.0) -> None:
         """Stop claiming, let turns reach their end for a while, then give the leases back."""
         self._is_stopping = True
-        for task in self._tasks:
-            task.cancel()
+        claims, renewals = self._tasks
+        claims.cancel()
+        await asyncio.gather(claims, return_exceptions=True)
         if self._alarm is not None:
             self._alarm.cancel()
         turns = [run.task for run in self._running.values() if run.task is not None]
@@ -98,21 +110,46 @@ class Worker:
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        renewals.cancel()
+        await asyncio.gather(renewals, return_exceptions=True)
         await self._store.inner.release(self.id)
 
-    def adopt(self, claimed: Claimed) -> None:
+    async def create(self, instance_id: str, workflow: str, started: Started) -> Created:
+        """Store a new instance; where there is room, its first turn follows without a claim."""
+        if not self.room:
+            created = await self._store.inner.create(NewInstance(instance_id, workflow, started))
+            self._awake.set()
+            return created
+        self._reserved += 1
+        try:
+            created = await self._store.inner.create(
+                NewInstance(instance_id, workflow, started, self.id, self.lease_seconds)
+            )
+        finally:
+            self._reserved -= 1
+        if created.claimed is not None:
+            self._adopt(created.claimed)
+        return created
+
+    def _adopt(self, claimed: Claimed) -> None:
         """Drive the turn of an instance that is leased to this worker."""
+        instance_id = claimed.lease.instance_id
+        old = self._running.get(instance_id)
+        if old is not None and old.task is not None:
+            old.task.cancel()  # its lease had lapsed: its commit would be refused
         run = _Run(claimed.lease)
-        self._running[claimed.lease.instance_id] = run
+        self._running[instance_id] = run
         run.task = asyncio.create_task(
-            self._drive(claimed, run), name=f"turn-{claimed.lease.instance_id}"
+            self._drive(claimed, run),
+            name=f"turn-{instance_id}",
+            # The worker's own: who called `start` may have another app in mind.
+            context=self._context.copy(),
         )
 
     def wake(self, instance_ids: Iterable[str] = ()) -> None:
         """Something happened to these instances; look again."""
-        for id in instance_ids:
-            run = self._running.get(id)
+        for instance_id in instance_ids:
+            run = self._running.get(instance_id)
             if run is None:
                 self._awake.set()
             else:
@@ -134,21 +171,29 @@ class Worker:
             except StoreUnavailableError as error:
                 logger.warning("Cannot claim: %s", error)
                 self._wake_at(self._clock.now() + timedelta(seconds=1))
+            except Exception:  # goes to the log: a worker that stops claiming helps nobody
+                logger.exception("Cannot claim")
+                self._wake_at(self._clock.now() + timedelta(seconds=1))
             await self._awake.wait()
 
     async def _claim(self) -> None:
-        room = self._max_concurrent - len(self._running)
-        if room <= 0:
+        limit = min(self.room, BATCH)
+        self._is_short_of_room = limit == 0
+        if not limit:
             return  # the end of a turn wakes us
         names = self._names()
-        claimed = await self._store.inner.claim(
-            self.id, names, limit=room, lease_seconds=self.lease_seconds
-        )
+        self._reserved += limit
+        try:
+            claimed = await self._store.inner.claim(
+                self.id, names, limit=limit, lease_seconds=self.lease_seconds
+            )
+        finally:
+            self._reserved -= limit
         for one in claimed:
-            if one.lease.instance_id in self._running:
-                continue  # our own lease lapsed under a turn that still runs: its commit will fail
-            self.adopt(one)
-        if len(claimed) < room:
+            self._adopt(one)
+        if len(claimed) == limit:
+            self._awake.set()  # there may be more
+        else:
             self._wake_at(await self._store.inner.next_due(names))
 
     def _wake_at(self, due: datetime | None) -> None:
@@ -176,6 +221,9 @@ class Worker:
             except StoreUnavailableError as error:
                 logger.warning("Cannot renew %d leases: %s", len(leases), error)
                 continue
+            except Exception:  # goes to the log: the next round may do better
+                logger.exception("Cannot renew %d leases", len(leases))
+                continue
             kept = {(lease.instance_id, lease.token) for lease in held}
             for lease in leases:
                 run = self._running.get(lease.instance_id)
@@ -187,7 +235,8 @@ class Worker:
     # ---- One turn --------------------------------------------------------------------------------
 
     async def _drive(self, claimed: Claimed, run: "_Run") -> None:
-        id = claimed.lease.instance_id
+        instance_id = claimed.lease.instance_id
+        has_ended = False
         try:
             turn = Turn(
                 claimed,
@@ -199,21 +248,24 @@ class Worker:
             )
             try:
                 self._wake_at(await self._steps(turn, run))
+                has_ended = True
             finally:
                 turn.close()
         except LeaseLost as error:
             logger.warning("%s", error)
         except StoreUnavailableError as error:
-            logger.warning("Gave up the turn of %s: %s", id, error)
+            logger.warning("Gave up the turn of %s: %s", instance_id, error)
         except Exception:  # goes to the log; the lease lapses and the instance is tried again
-            logger.exception("The turn of %s broke", id)
+            logger.exception("The turn of %s broke", instance_id)
         finally:
             for task in run.calls.values():
                 task.cancel()
-            if self._running.get(id) is run:
-                del self._running[id]
-            self._on_over(id)
-            if len(self._running) == self._max_concurrent - 1:
+            if self._running.get(instance_id) is run:
+                del self._running[instance_id]
+            self._on_over(instance_id)
+            # A turn that broke is due when its lease lapses; a poke that came while the turn was
+            # giving its lease back is nobody else's.
+            if self._is_short_of_room or run.is_poked or not has_ended:
                 self._awake.set()
 
     async def _steps(self, turn: Turn, run: "_Run") -> datetime | None:
@@ -240,8 +292,8 @@ class Worker:
         return step.due
 
     def _begin_calls(self, step: Step, run: "_Run") -> None:
-        for id in step.dropped:
-            task = run.calls.pop(id, None)
+        for call_id in step.dropped:
+            task = run.calls.pop(call_id, None)
             if task is not None:
                 task.cancel()
         for call in step.calls:
@@ -250,10 +302,14 @@ class Worker:
             )
 
     async def _perform(self, call: Call | Post, run: "_Run") -> None:
-        if isinstance(call, Post):
-            outcome = await self._send(call)
-        else:
-            outcome = await self._activities.attempt(call)
+        outcome: Result | Failure
+        try:
+            if isinstance(call, Post):
+                outcome = await self._send(call)
+            else:
+                outcome = await self._activities.attempt(call)
+        except Exception as error:  # goes to the workflow: a door that raises must not hang it
+            outcome = Failure(encode_error(error))
         if run.calls.pop(call.id, None) is not None:
             run.answers.append((call.id, outcome))
             run.something.set()

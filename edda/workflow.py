@@ -69,11 +69,13 @@ class WorkflowContext:
 
         Every function has its stream, so a draw added elsewhere shifts nothing here.
         """
-        return self._stream("random", sys._getframe(1).f_code.co_qualname)
+        caller = sys._getframe(1)  # noqa: SLF001 - the documented way to one's caller
+        return self._stream("random", caller.f_code.co_qualname)
 
     def uuid4(self) -> uuid.UUID:
         """A random UUID from a stream of the calling function's own."""
-        stream = self._stream("uuid4", sys._getframe(1).f_code.co_qualname)
+        caller = sys._getframe(1)  # noqa: SLF001 - the documented way to one's caller
+        stream = self._stream("uuid4", caller.f_code.co_qualname)
         return uuid.UUID(int=stream.getrandbits(128), version=4)
 
     def _stream(self, use: str, function: str) -> Random:
@@ -133,6 +135,7 @@ class Workflow(Generic[P, R]):
     def __call__(
         self, ctx: WorkflowContext, *args: P.args, **kwargs: P.kwargs
     ) -> Coroutine[Any, Any, R]:
+        """Run the bare function, inside the workflow that `ctx` belongs to."""
         return self.fn(ctx, *args, **kwargs)
 
     async def start(self, *args: P.args, **kwargs: P.kwargs) -> str:
@@ -151,7 +154,8 @@ class Workflow(Generic[P, R]):
             f"{self.name}.start()",
             "Open one with `async with EddaApp(...)`, or `await app.initialize()`.",
         )
-        return await host.start(self, *args, **kwargs)
+        given: dict[str, Any] = dict(kwargs)
+        return await host.start(self, *args, **given)
 
     @property
     def result(self) -> Value:
@@ -198,9 +202,7 @@ class WorkflowProgram:
 
 
 @overload
-def workflow(
-    fn: Callable[Concatenate[C, P], Coroutine[Any, Any, R]], /
-) -> Workflow[P, R]: ...
+def workflow(fn: Callable[Concatenate[C, P], Coroutine[Any, Any, R]], /) -> Workflow[P, R]: ...
 
 
 @overload
@@ -241,5 +243,3 @@ def check_definition(fn: Any, role: str) -> None:
             f"The {role} {fn.__qualname__!r} has no context parameter. Its first parameter is "
             f"the context: def {fn.__name__}(ctx, ...)."
         )
-
-

@@ -12,6 +12,7 @@ from typing import Any, Self
 from cloudevents.core.v1.event import CloudEvent
 
 from edda.activity import Activity
+from edda.app import EddaApp
 from edda.workflow import Workflow
 from edda_testkit.runs import Run
 from edda_testkit.simulation import Simulation
@@ -44,7 +45,7 @@ class AsyncSimulation:
     ) -> None:
         self.simulation.__exit__(kind, error, traceback)
 
-    # ---- What moves the world ----------------------------------------------------------------------
+    # ---- What moves the world --------------------------------------------------------------------
 
     async def start(self, workflow: Workflow[..., Any], /, *args: Any, **kwargs: Any) -> Run:
         """Start a workflow and let it go on as far as it can now."""
@@ -74,6 +75,10 @@ class AsyncSimulation:
         """Deliver an event again."""
         return self.simulation.duplicate(event, id=id)
 
+    async def deploy(self, workflow: Workflow[..., Any]) -> None:
+        """Put other code under a workflow's name."""
+        self.simulation.deploy(workflow)
+
     async def call(self, function: Callable[[], object], **when: Any) -> None:
         """Call a plain function, now or at a virtual instant."""
         self.simulation.call(function, **when)
@@ -86,7 +91,7 @@ class AsyncSimulation:
         """Kill every worker and start a new one."""
         self.simulation.crash()
 
-    # ---- Views, and what only prepares -------------------------------------------------------------
+    # ---- Views, and what only prepares -----------------------------------------------------------
 
     @property
     def now(self) -> datetime:
@@ -97,6 +102,16 @@ class AsyncSimulation:
     def runs(self) -> list[Run]:
         """The runs started here."""
         return self.simulation.runs
+
+    @property
+    def app(self) -> EddaApp:
+        """The app under test."""
+        return self.simulation.app
+
+    @property
+    def next_due(self) -> datetime | None:
+        """The next instant at which something happens by itself."""
+        return self.simulation.next_due
 
     def stub(self, activity: Activity[..., Any], **answer: Any) -> Stub:
         """Let an activity answer `returns=`, `raises=`, `side_effect=` or `sequence=[...]`."""

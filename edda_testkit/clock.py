@@ -12,6 +12,7 @@ cannot know what a thread is about to hand back.
 """
 
 import asyncio
+import builtins
 import sys
 import threading
 from asyncio import events
@@ -296,10 +297,7 @@ class VirtualLoop(SELECTOR_LOOP):  # type: ignore[misc]
 
     @contextmanager
     def _current(self) -> Iterator[None]:
-        """Be the running loop, and give the thread back to an outer one afterwards.
-
-        asyncio keeps the current task by loop, so the outer task needs no saving up to 3.13.
-        """
+        """Be the running loop, then give the thread back; asyncio keeps tasks by loop to 3.13."""
         self._check_closed()
         outer, hooks = events._get_running_loop(), sys.get_asyncgen_hooks()
         if outer is self:
@@ -388,7 +386,8 @@ class _Job:
 
 
 # freezegun shows real time to callers in our package; `to_thread(time.time)` is the user's call.
-CALL = FunctionType((lambda func, *args: func(*args)).__code__, {"__name__": "activity_thread"})
+CALLER = {"__name__": "activity_thread", "__builtins__": builtins}
+CALL = FunctionType((lambda func, *args: func(*args)).__code__, CALLER)
 
 
 def as_utc(instant: datetime) -> datetime:

@@ -7,6 +7,7 @@ errors are in `edda.errors`.
 from collections.abc import Sequence
 
 __all__ = [
+    "Misuse",
     "NotReplayableRun",
     "Stalled",
     "StubError",
@@ -21,26 +22,19 @@ class WorkflowNotFinished(AssertionError):  # noqa: N818 - the name is public AP
 
     def __init__(self, run: str, status: str, waits: Sequence[str], due: str) -> None:
         super().__init__(
-            "\n".join(
-                [f"{run} has no result yet: it is {status}.", *_indented(waits), f"  {due}"]
-            )
+            "\n".join([f"{run} has no result yet: it is {status}.", *_indented(waits), f"  {due}"])
         )
 
 
 class Stalled(AssertionError):  # noqa: N818 - the name is public API (DESIGN.md)
-    """`run(until=...)`, and nothing will ever happen by itself."""
+    """What was asked for will never happen by itself."""
 
-    def __init__(self, goal: str, waits: Sequence[str]) -> None:
-        lines = list(_indented(waits)) or ["  no run waits for anything"]
-        super().__init__(
-            "\n".join(
-                [
-                    f"Nothing is due any more, and {goal}. What is waited for:",
-                    *lines,
-                    "Send the event with sim.send(...), or give the wait a timeout.",
-                ]
-            )
-        )
+    def __init__(self, sentence: str, waits: Sequence[str], cure: str) -> None:
+        super().__init__("\n".join([f"{sentence}.", *_indented(waits), cure]))
+
+
+class Misuse(RuntimeError):  # noqa: N818 - reads as what it is
+    """A simulation was used in a way that cannot work."""
 
 
 class StubError(AssertionError, TypeError):
@@ -58,7 +52,7 @@ class UnusedStub(AssertionError):  # noqa: N818 - reads as what it is
                     "These stubs were never used:",
                     *_indented(unused),
                     f"Activities that were called: {called}.",
-                    "Remove the stub, or find out why the workflow did not get there. "
+                    "Remove the stub, or find out why the workflow did not get there.",
                     "@pytest.mark.edda(unused_stubs=True) allows it.",
                 ]
             )

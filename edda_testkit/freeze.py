@@ -17,9 +17,10 @@ from datetime import datetime
 from typing import Literal, Protocol
 from weakref import WeakSet
 
+from edda_testkit.freeze_entries import Shown
 from edda_testkit.freeze_stacks import (
+    FreezeError,
     FreezegunStack,
-    Shown,
     Stack,
     TravelStack,
     stacks_in_use,
@@ -28,10 +29,6 @@ from edda_testkit.freeze_stacks import (
 __all__ = ["Backend", "FreezeError", "Freezer", "Projectable"]
 
 Backend = Literal["freezegun", "time-machine", "off"]
-
-
-class FreezeError(RuntimeError):
-    """Freezes of time begin and end in an order that cannot be followed."""
 
 
 class Projectable(Protocol):

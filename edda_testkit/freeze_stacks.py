@@ -1,44 +1,37 @@
-"""The stacks on which freezegun and time-machine keep who tells the time, and our places in them.
+"""The stacks on which freezegun and time-machine keep who tells the time, and what goes with it.
 
-Both ask the last entry of a list in their module. Their `stop()` pops whatever is last, so an
-entry pushed upon a user's would be popped in the wrong order as soon as a fixture outlives a
-decorator. We push nothing: a `Shown` stands in for the entry it found, and gives the place back.
+Their `stop()` pops whatever is last, so an entry pushed upon a user's would be popped in the wrong
+order as soon as a fixture outlives a decorator. We push nothing but a base of our own, when nobody
+froze time, and stand in for what we find.
 
-Everything here is process-wide, as the two libraries are; no state is kept outside their lists.
-Absent: when to begin and end (`freeze`), and pydantic's share (`pydantic_time`).
+Everything here is process-wide, as the two libraries are; no state is kept outside their modules.
+Absent: the entries (`freeze_entries`), when to begin and end (`freeze`), pydantic's share
+(`pydantic_time`).
 """
 
 import importlib
 import sys
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from types import ModuleType
 from typing import Any
 from weakref import WeakSet
 
+from edda_testkit.freeze_entries import EPOCH, LocalOffset, RealTime, Shown, Tie
 from edda_testkit.pydantic_time import give_fakes_a_schema, judge_by_shown_time
 
 __all__ = [
-    "EPOCH",
-    "IGNORE",
+    "FreezeError",
     "FreezegunStack",
-    "RealTime",
-    "Shown",
     "Stack",
     "TravelStack",
     "stacks_in_use",
 ]
-
-# A method of the real class: freezegun replaces classes and functions that a module holds, ours
-# too if the user froze time first, but not a method.
-REAL: tuple[Any, ...] = tuple(kind for kind in datetime.__mro__ if kind.__module__ == "datetime")
-REAL_NOW: Callable[[timezone], datetime] = REAL[0].now
-EPOCH: datetime = REAL[0](1970, 1, 1, tzinfo=UTC)
-MICROSECOND = timedelta(microseconds=1)
 
 # freezegun matches prefixes, hence the dots: "edda" would take in a user's "edda_orders" as well.
 # An ignored module is not patched, and what it calls in `time` is real.
@@ -52,149 +45,6 @@ EVERYTHING = ("",)
 STOPWATCHES = ("monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns")
 
 
-class RealTime:
-    """The entry of a freeze of ours that nobody uses now: real time."""
-
-    def __init__(self, traveller: Any = None) -> None:
-        self._traveller = traveller
-
-    def __call__(self) -> datetime:
-        """What freezegun asks."""
-        return REAL_NOW(UTC).replace(tzinfo=None)
-
-    def _stop(self) -> None:
-        """What time-machine calls when it pops an entry."""
-        self._traveller._stop()
-
-
-class Shown:
-    """A projection's entry, in place of the one `under` it."""
-
-    def __init__(
-        self, stack: "Stack", at: datetime, on_foreign_move: Callable[[datetime], object]
-    ) -> None:
-        self.at = at
-        self.on_foreign_move = on_foreign_move
-        self.under: Any = None
-        self.saved: Any = None
-        self.tie: Tie | None = None
-        self._stack = stack
-
-    def __call__(self) -> datetime:
-        """What freezegun asks."""
-        return self.at.replace(tzinfo=None)
-
-    def time_ns(self) -> int:
-        """What time-machine asks."""
-        microseconds: int = (self.at - EPOCH) // MICROSECOND
-        return microseconds * 1000
-
-    def time(self) -> float:
-        """What time-machine asked before version 3."""
-        return self.time_ns() / 1e9
-
-    def _stop(self) -> None:
-        """What time-machine calls when the user's journey ends before our projection does."""
-        self.under._stop()
-
-    def show(self, at: datetime) -> None:
-        """Show another instant, in front of other projections in the same place."""
-        self.at = at
-        entries = self._stack.entries
-        above = entries[-1] if entries else None
-        while isinstance(above, Shown):
-            if above.under is self:
-                above.under, self.under, entries[-1] = self.under, entries[-1], self
-                break
-            above = above.under
-        if self.tie is not None:
-            self.tie.write(at)
-
-    def insert(self) -> None:
-        """Take the place of the last entry."""
-        entries = self._stack.entries
-        self.under = entries[-1]
-        if isinstance(self.under, Shown):
-            self.saved, self.tie = self.under.saved, self.under.tie
-        else:
-            self.saved = self._stack.enter(self.under)
-            if not isinstance(self.under, RealTime):
-                self.tie = self._stack.tie(self.under)
-        entries[-1] = self
-        if self.tie is not None:
-            self.tie.add(self)
-
-    def remove(self) -> None:
-        """Give the place back, wherever it is; if the user's stop() took it, there is none."""
-        if self.tie is not None:
-            self.tie.drop(self)
-        entries = self._stack.entries
-        for index, entry in enumerate(entries):
-            if entry is self:
-                entries[index] = self.under
-                self._stack.leave(self.saved, None if is_shown(self.under) else index)
-                return
-            above = entry
-            while isinstance(above, Shown):
-                if above.under is self:
-                    above.under = self.under
-                    return
-                above = above.under
-        self._stack.leave(self.saved, None)
-
-
-class Tie:
-    """A user's frozen object, led along by our clock, whose moves ask the simulation to move."""
-
-    def __init__(
-        self,
-        thing: Any,
-        methods: tuple[str, ...],
-        read: Callable[[], datetime],
-        write: Callable[[datetime], object],
-    ) -> None:
-        self.read = read
-        self.write = write
-        self._thing = thing
-        self._methods = methods
-        self._followers: list[Shown] = []
-        self._is_busy = False
-
-    def add(self, follower: Shown) -> None:
-        """Lead the thing along; the first follower puts us before its methods."""
-        if not self._followers:
-            for name in self._methods:
-                setattr(self._thing, name, self._asking(getattr(self._thing, name)))
-        self._followers.append(follower)
-        self.write(follower.at)
-
-    def drop(self, follower: Shown) -> None:
-        """Let go; the last follower gives the thing its own methods back."""
-        self._followers.remove(follower)
-        if not self._followers:
-            for name in self._methods:
-                delattr(self._thing, name)
-
-    def _asking(self, method: Callable[..., Any]) -> Callable[..., Any]:
-        def ask(*args: Any, **options: Any) -> Any:
-            if self._is_busy:  # freezegun's tick() and move_to() call each other
-                return method(*args, **options)
-            before = self._followers[-1].at
-            self.write(before)  # it may have ticked
-            self._is_busy = True
-            try:
-                answer = method(*args, **options)
-                target = self.read()
-                self.write(before)  # our clocks lead it there, through what is due on the way
-            finally:
-                self._is_busy = False
-            for follower in tuple(self._followers):
-                follower.on_foreign_move(target)
-            return answer
-
-        return ask
-
-
 @dataclass(frozen=True, slots=True)
 class Saved:
     """What freezegun had in a place before us."""
@@ -202,6 +52,10 @@ class Saved:
     ignore: tuple[str, ...]
     tz_offset: timedelta
     limit: int
+
+
+class FreezeError(RuntimeError):
+    """Freezes of time that cannot be followed, or begin and end in an impossible order."""
 
 
 class FreezegunStack:
@@ -213,6 +67,7 @@ class FreezegunStack:
 
     def begin(self) -> Callable[[], bool]:
         """Begin the outermost freeze, showing real time; answers what ends it, if it can end."""
+        self._load_late_names()
         loaded_before = dict(sys.modules)
         freeze = self.api.freeze_time(EPOCH, ignore=list(IGNORE))
         freeze.start()
@@ -235,6 +90,13 @@ class FreezegunStack:
             return True
 
         return end
+
+    def _load_late_names(self) -> None:
+        """Load what freezegun's scan would: pydantic keeps fakes for good if it meets them."""
+        with warnings.catch_warnings(action="ignore"):
+            for module in list(sys.modules.values()):
+                if "__dir__" in getattr(module, "__dict__", ()):
+                    self.api._get_module_attributes(module)
 
     def _replace_fakes(self, loaded_before: Mapping[str, ModuleType]) -> None:
         """Mend ignored modules that were imported meanwhile, which freezegun forgets."""
@@ -302,7 +164,7 @@ class FreezegunStack:
             give_fakes_a_schema(self.api, fake.edda_undo)
         if not fake.edda_judged and "pydantic" in sys.modules:
             fake.edda_judged = True
-            judge_by_shown_time(self.api.real_localtime, plain_models, fake.edda_undo)
+            judge_by_shown_time(self.api, plain_models, fake.edda_undo)
 
     def _unmend(self) -> None:
         fake = self.api.FakeDatetime
@@ -312,7 +174,7 @@ class FreezegunStack:
 
     def _be_real(self, index: int) -> None:
         self.api.ignore_lists[index] = EVERYTHING
-        self.api.tz_offsets[index] = REAL_NOW(UTC).astimezone().utcoffset()
+        self.api.tz_offsets[index] = LocalOffset()
         # time-machine refuses to start if it sees freezegun's name; under real time it may.
         self.api.FakeDatetime.__name__ = "datetime"
 
@@ -322,10 +184,12 @@ class TravelStack:
 
     def __init__(self) -> None:
         self.module: Any = importlib.import_module("time_machine")
-        before_3 = not hasattr(self.module, "traveller_stack")
-        self.entries: list[Any] = getattr(
-            self.module, "coordinates_stack" if before_3 else "traveller_stack"
-        )
+        if not hasattr(self.module, "traveller_stack"):
+            raise FreezeError(
+                "This time-machine stops time.monotonic() too, and with it every real timeout: "
+                "install time-machine 3 or newer, or let freezegun show the time."
+            )
+        self.entries: list[Any] = self.module.traveller_stack
 
     def begin(self, at: datetime) -> Callable[[], bool]:
         """Begin a journey of our own; answers what ends it, if nobody stands in for it."""

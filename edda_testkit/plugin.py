@@ -4,7 +4,7 @@ Import-safe and lazy: it imports pytest and nothing else until a test asks for a
 patches nothing. Time is frozen only around tests that ask, and real again before any other.
 """
 
-import asyncio
+import contextlib
 import importlib
 import inspect
 import sys
@@ -141,7 +141,10 @@ class _AsyncTests:
             return None
         if any(pyfuncitem.get_closest_marker(name) for name in ("asyncio", "anyio", "trio")):
             return None
-        names = pyfuncitem._fixtureinfo.argnames
+        wanted = inspect.signature(function).parameters
+        names = [name for name in pyfuncitem.funcargs if name in wanted]
+        # Not imported above: it costs more than the rest of this plugin.
+        asyncio = importlib.import_module("asyncio")
         asyncio.run(function(**{name: pyfuncitem.funcargs[name] for name in names}))
         return True
 
@@ -162,14 +165,14 @@ def pytest_runtest_teardown(
         session = item.stash.get(SESSION, None)
         if session is not None:
             importlib.import_module("edda_testkit.session").current_session.set(None)
-            if nextitem is None or not _uses_simulation(nextitem):
-                session.freezer.release()
             del item.stash[SESSION]
+            if nextitem is None or not _uses_simulation(nextitem):
+                _release(session.freezer)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
-    item: pytest.Item, call: pytest.CallInfo[None]
+    item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Show the virtual timeline of every run when a test fails."""
     report = yield
@@ -183,6 +186,12 @@ def pytest_runtest_makereport(
             if untaken := simulation.untaken_events():
                 report.sections.append(("edda events that no run took", "\n".join(untaken)))
     return report
+
+
+def _release(freezer: Any) -> None:
+    # A fixture of the user's may have frozen time for longer than this test: then after it.
+    with contextlib.suppress(importlib.import_module("edda_testkit.freeze").FreezeError):
+        freezer.release()
 
 
 def _uses_simulation(item: pytest.Item) -> bool:

@@ -7,7 +7,8 @@ Why it does not by itself:
 
 So the fakes get the schema of the real classes, the zone is asked for once while it is real, and
 in models that mention past or future the comparison is made in Python. All of it is undone.
-Absent: `TypeAdapter`s and dataclasses made before: nothing lists them. They keep the real present.
+Absent: `TypeAdapter`s and dataclasses made before, which nothing lists: they keep the real present;
+and a pydantic that is first imported under a freeze, which keeps the fakes it found.
 """
 
 import datetime as dt
@@ -15,7 +16,7 @@ import importlib
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
 from weakref import WeakSet
@@ -28,32 +29,37 @@ NOT_SCHEMA = frozenset({"metadata", "default", "serialization", "config"})
 
 def give_fakes_a_schema(freezegun: Any, undo: ExitStack) -> None:
     """Let `FakeDatetime` and `FakeDate` stand for the real classes in a schema."""
-    for fake, real in (
-        (freezegun.FakeDatetime, freezegun.real_datetime),
-        (freezegun.FakeDate, freezegun.real_date),
-    ):
-        as_real = partial(lambda real, _cls, _source, handler: handler(real), real)
+    for fake, kind in ((freezegun.FakeDatetime, "datetime"), (freezegun.FakeDate, "date")):
+        as_real = partial(lambda kind, _cls, _source, _handler: {"type": kind}, kind)
         fake.__get_pydantic_core_schema__ = classmethod(as_real)
         undo.callback(delattr, fake, "__get_pydantic_core_schema__")
 
 
-def judge_by_shown_time(real_localtime: Any, plain_models: WeakSet[type], undo: ExitStack) -> None:
+def judge_by_shown_time(freezegun: Any, plain_models: WeakSet[type], undo: ExitStack) -> None:
     """Let `PastDatetime` and its kin agree with the clock, in models built and to be built.
 
     Needs pydantic to be loaded. Models that mention neither past nor future go to `plain_models`.
     """
-    pydantic = importlib.import_module("pydantic")
-    core = importlib.import_module("pydantic_core")
-    # pydantic keeps the `time.localtime` that it meets first: let that be the real one.
-    shown, time.localtime = time.localtime, real_localtime
-    try:
+    with real_classes(freezegun):
+        pydantic, core = map(importlib.import_module, ("pydantic", "pydantic_core"))
+        judges = [getattr(pydantic, name) for name in JUDGES]
+        models = pydantic.BaseModel
+        # The first such check asks for `time.localtime` and keeps it.
         validator = core.SchemaValidator({"type": "datetime", "now_op": "past"})
         validator.validate_python("1970-01-01T00:00:00")
-    finally:
-        time.localtime = shown
-    for name in JUDGES:
-        judge_in_python(getattr(pydantic, name), undo)
-    rebuild_models(pydantic.BaseModel, core, plain_models, undo)
+    for judge in judges:
+        judge_in_python(judge, undo)
+    rebuild_models(models, core, plain_models, undo)
+
+
+@contextmanager
+def real_classes(freezegun: Any) -> Iterator[None]:
+    """What pydantic loads late, and keeps as keys of its tables, must be real for good."""
+    with ExitStack() as put_back:
+        for module, name in ((dt, "datetime"), (dt, "date"), (time, "localtime")):
+            put_back.callback(setattr, module, name, getattr(module, name))
+            setattr(module, name, getattr(freezegun, f"real_{name}"))
+        yield
 
 
 def judge_in_python(judge: Any, undo: ExitStack) -> None:

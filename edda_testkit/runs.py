@@ -1,9 +1,9 @@
 """What a test holds of one instance: its status, result, history and waits. Views only."""
 
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from edda.activity import Activity
 from edda.app import EddaApp
@@ -11,7 +11,7 @@ from edda.codec import decode_error
 from edda.commands import ActivityAsk, Ask, EventAsk, Failure, Result, SendAsk, TimerAsk
 from edda.errors import WorkflowCancelled, WorkflowFailed, WorkflowStuck
 from edda.events import ReceivedEvent, received
-from edda.history import Answered, Asked, Event, Withdrawn
+from edda.history import Answered, Asked, Attempted, Event, Withdrawn
 from edda.ports import Instance, Status
 from edda.timeline import timeline
 from edda.turn import Turn
@@ -21,15 +21,22 @@ from edda_testkit.stubs import Call
 
 __all__ = ["Run", "Waiting", "World"]
 
+T = TypeVar("T")
+
 
 class World(Protocol):
-    """The simulation, as a run sees it."""
+    """What drives a run, as the run sees it."""
 
     app: EddaApp
-    now: datetime
-    next_due: datetime | None
 
-    def wait(self, coroutine: Any) -> Any:
+    @property
+    def now(self) -> datetime:
+        """The virtual instant."""
+
+    def next_due(self) -> datetime | None:
+        """The next instant at which something happens by itself."""
+
+    def wait(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """The value of a coroutine of the app."""
 
     def live_turn(self, instance_id: str) -> Turn | None:
@@ -57,7 +64,8 @@ class Waiting:
 
     def __str__(self) -> str:
         due = "" if self.due is None else f", due at {self.due.isoformat()}"
-        return f"{self.kind} {self.name!r} ({self.id}) at {self.site}, since {self.since.isoformat()}{due}"
+        since = self.since.isoformat()
+        return f"{self.kind} {self.name!r} ({self.id}) at {self.site}, since {since}{due}"
 
 
 class Run:
@@ -65,8 +73,9 @@ class Run:
 
     __test__ = False
 
-    def __init__(self, world: Any, id: str, workflow: Workflow[..., Any]) -> None:
+    def __init__(self, world: World, id: str, workflow: Workflow[..., Any]) -> None:
         self._world = world
+        self._kept: tuple[Instance, list[Event], list[Waiting], datetime | None] | None = None
         self.id = id
         self.workflow = workflow
 
@@ -105,7 +114,7 @@ class Run:
             raise WorkflowCancelled(self.id)
         if instance.problem is not None:
             raise WorkflowStuck(self.id, decode_error(instance.problem))
-        due = self._world.next_due
+        due = self._world.next_due() if self._kept is None else self._kept[3]
         next_due = (
             "Nothing is due by itself: send an event."
             if due is None
@@ -126,60 +135,75 @@ class Run:
     @property
     def history(self) -> list[Event]:
         """Its events so far, oldest first: what is committed."""
-        events: list[Event] = self._world.wait(self._world.app.history(self.id))
-        return events
+        if self._kept is not None:
+            return self._kept[1]
+        return self._world.wait(self._world.app.history(self.id))
 
     @property
     def waiting_for(self) -> list[Waiting]:
         """What it waits for: events, timers, retries, and activities in flight."""
+        if self._kept is not None:
+            return self._kept[2]
         if self.is_finished:
             return []
-        asked = {event.id: event for event in self.history if isinstance(event, Asked)}
+        events = self.history
+        asked = {event.id: event for event in events if isinstance(event, Asked)}
         turn = self._world.live_turn(self.id)
-        if turn is not None:
-            asks: list[Ask] = [opened.ask for opened in turn.machine.open.values()]
+        if turn is None:
+            answered = {e.id for e in events if isinstance(e, Answered | Withdrawn)}
+            asks = [event.ask for event in asked.values() if event.id not in answered]
+            in_flight: Mapping[str, int] = {}
         else:
-            answered = {e.id for e in self.history if isinstance(e, Answered | Withdrawn)}
-            asks = [event.ask for id, event in asked.items() if id not in answered]
+            asks = [opened.ask for opened in turn.machine.open.values()]
+            in_flight = turn.in_flight
+        retries = {
+            e.id: e.retry_at for e in events if isinstance(e, Attempted) and e.id not in in_flight
+        }
+        now = self._world.now
         return [
-            _waiting(ask, asked[ask.id].at if ask.id in asked else self._world.now) for ask in asks
+            _waiting(ask, asked[ask.id].at if ask.id in asked else now, retries.get(ask.id))
+            for ask in asks
         ]
 
     @property
     def received(self) -> Iterator[ReceivedEvent[Any]]:
         """The events it took, in order."""
         for event in self.history:
-            if isinstance(event, Answered) and event.of == "event":
-                if isinstance(event.outcome, Result):
-                    yield received(event.outcome.value)
+            if not isinstance(event, Answered) or event.of != "event":
+                continue
+            if isinstance(event.outcome, Result):
+                yield received(event.outcome.value)
 
     def calls(self, activity: Activity[..., Any] | None = None) -> list[Call]:
         """The attempts it made, of one activity or all."""
-        calls: list[Call] = self._world.calls(activity, self)
-        return calls
+        return self._world.calls(activity, self)
 
     def cancel(self) -> bool:
         """Ask for it to be cancelled; False when it has finished already."""
-        asked: bool = self._world.cancel(self)
-        return asked
+        return self._world.cancel(self)
 
     def timeline(self) -> str:
         """Its history as text: one line an event, times from its start."""
         return timeline(self.history, relative=True)
 
+    def keep(self) -> None:
+        """Remember how it stands, for when its simulation is closed."""
+        due = None if self.is_finished else self._world.next_due()
+        self._kept = (self._instance, self.history, self.waiting_for, due)
+
     @property
     def _instance(self) -> Instance:
-        instance: Instance = self._world.wait(self._world.app.instance(self.id))
-        return instance
+        if self._kept is not None:
+            return self._kept[0]
+        return self._world.wait(self._world.app.instance(self.id))
 
 
-def _waiting(ask: Ask, since: datetime) -> Waiting:
-    due = None
+def _waiting(ask: Ask, since: datetime, retry_at: datetime | None) -> Waiting:
     match ask:
         case TimerAsk():
-            due = ask.due
+            due: datetime | None = ask.due
         case EventAsk():
             due = ask.deadline
         case ActivityAsk() | SendAsk():
-            pass
+            due = retry_at
     return Waiting(ask.kind, ask.id, ask.name, since, due, ask.site)

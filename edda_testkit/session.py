@@ -12,6 +12,9 @@ from edda_testkit.freeze import Freezer
 __all__ = ["Session", "current_session"]
 
 
+KEPT = 2
+
+
 @dataclass
 class Session:
     """One test's view of the session. `opened` are its simulations, oldest first."""
@@ -19,6 +22,12 @@ class Session:
     freezer: Freezer
     options: dict[str, Any] = field(default_factory=dict)
     opened: list[Any] = field(default_factory=list)
+
+    def keep(self, simulation: Any) -> None:
+        """Remember a simulation, and of the closed ones the last few: `@given` opens hundreds."""
+        closed = [one for one in self.opened if not one.is_open]
+        self.opened = [one for one in self.opened if one.is_open or one in closed[-KEPT:]]
+        self.opened.append(simulation)
 
 
 current_session: ContextVar[Session | None] = ContextVar("edda_testkit_session", default=None)

@@ -46,26 +46,27 @@ class Stub:
         answer: Callable[..., Any],
         kind: str,
         site: str,
-        side_effect: Any = None,
+        complain: Callable[[BaseException], object],
     ) -> None:
         self.activity = activity
         self.calls = 0
-        self.complaint: StubError | None = None
-        self.is_async = inspect.iscoroutinefunction(side_effect)
+        self.is_instant = kind != "side_effect"
         self._answer = answer
         self._kind = kind
         self._site = site
+        self._complain = complain
 
     def __repr__(self) -> str:
-        return f"<Stub of {self.activity.name} ({self._kind}), set at {self._site}, used {self.calls}x>"
+        return f"<Stub of {self.describe()}, used {self.calls}x>"
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """What the activity's attempt calls."""
         self.calls += 1
         try:
             return self._answer(*args, **kwargs)
         except StubError as error:
             # A retry policy must not have the last word on a mistake of the test's.
-            self.complaint = error
+            self._complain(error)
             raise
 
     def describe(self) -> str:
@@ -76,7 +77,8 @@ class Stub:
 class Stubs:
     """The stubs of one simulation, by activity."""
 
-    def __init__(self) -> None:
+    def __init__(self, complain: Callable[[BaseException], object]) -> None:
+        self._complain = complain
         self._current: dict[Activity[..., Any], Stub] = {}
         self._all: list[Stub] = []
 
@@ -116,16 +118,11 @@ class Stubs:
                 f"side_effect= or sequence=, and got {got}."
             )
         ((kind, value),) = given.items()
-        effect = value if kind == "side_effect" else None
-        stub = Stub(activity, _ANSWERS[kind](activity, value), kind, site, effect)
+        answer = _ANSWERS[kind](activity, value)
+        stub = Stub(activity, answer, kind, site, self._complain)
         self._current[activity] = stub
         self._all.append(stub)
         return stub
-
-    @property
-    def complaint(self) -> StubError | None:
-        """The first mistake of a stub that was called, if there was one."""
-        return next((stub.complaint for stub in self._all if stub.complaint is not None), None)
 
     def check_used(self, called: Sequence[str]) -> None:
         """Raise `UnusedStub` when one was never called."""
@@ -136,13 +133,13 @@ class Stubs:
 
 def _returning(activity: Activity[..., Any], value: Any) -> Callable[..., Any]:
     _check_value(activity, value)
-    return lambda *args, **kwargs: value
+    return lambda *_args, **_kwargs: value
 
 
 def _raising(activity: Activity[..., Any], error: Any) -> Callable[..., Any]:
     _check_error(activity, error)
 
-    def answer(*args: Any, **kwargs: Any) -> Any:
+    def answer(*_args: Any, **_kwargs: Any) -> Any:
         raise error
 
     return answer
@@ -155,8 +152,10 @@ def _calling(activity: Activity[..., Any], function: Any) -> Callable[..., Any]:
             f"returns= is for a value, sequence= for several."
         )
     # It is called with the activity's own arguments, and with `ctx` if it asks for it.
-    parameters = list(inspect.signature(function).parameters)
-    takes_context = bool(parameters) and parameters[0] == "ctx"
+    try:
+        takes_context = next(iter(inspect.signature(function).parameters), "") == "ctx"
+    except ValueError:  # a builtin that does not say
+        takes_context = False
 
     def answer(ctx: ActivityContext, *args: Any, **kwargs: Any) -> Any:
         return function(ctx, *args, **kwargs) if takes_context else function(*args, **kwargs)
@@ -172,7 +171,7 @@ def _taking_turns(activity: Activity[..., Any], values: Any) -> Callable[..., An
             _check_value(activity, value)
     left = list(values)
 
-    def answer(*args: Any, **kwargs: Any) -> Any:
+    def answer(*_args: Any, **_kwargs: Any) -> Any:
         if not left:
             raise StubError(
                 f"The stub of {activity.name!r} has answered {len(values)} calls and has no "

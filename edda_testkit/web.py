@@ -3,15 +3,27 @@
 import importlib
 import json as json_module
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
+
+from edda.app import EddaApp
+from edda_testkit.errors import Misuse
 
 __all__ = ["Http"]
+
+
+class World(Protocol):
+    """The simulation, as its HTTP door sees it."""
+
+    app: EddaApp
+
+    def exchange(self, coroutine: Any) -> Any:
+        """The value of a coroutine, and all that followed it."""
 
 
 class Http:
     """`sim.http`: each request is answered, and everything it set going has happened."""
 
-    def __init__(self, world: Any) -> None:
+    def __init__(self, world: World) -> None:
         self._world = world
 
     def post(
@@ -39,7 +51,12 @@ class Http:
         json: Any = None,
     ) -> Any:
         """Send a request to the app; an `httpx.Response`."""
-        httpx = importlib.import_module("httpx")
+        try:
+            httpx = importlib.import_module("httpx")
+        except ModuleNotFoundError as error:
+            raise Misuse(
+                'sim.http needs httpx and Starlette: pip install "edda-durable[testkit]"'
+            ) from error
         sent = {name.lower(): value for name, value in (headers or {}).items()}
         if json is not None:
             content = json_module.dumps(json)
@@ -52,6 +69,4 @@ class Http:
             await response.aread()
             return response
 
-        response = self._world.run_on_loop(exchange())
-        self._world.settle()
-        return response
+        return self._world.exchange(exchange())

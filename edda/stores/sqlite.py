@@ -9,7 +9,6 @@ Absent: SQL and semantics (`sqlite_core`), files and their faults (`sqlite_file`
 """
 
 import asyncio
-import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -181,16 +180,18 @@ class SqliteStore(_SqliteMethods):
     async def open(self) -> None:
         """Connect and make the schema. Raises `StoreError` when the file cannot be used."""
         if self._connection is None:
-            connection = _in_daemon_thread(lambda: aiosqlite.Connection(self._connect, 64))
-            await connection
-            self._connection = connection
+            file = await asyncio.to_thread(SqliteFile, self._path, self._clock)
+            connection = _in_daemon_thread(
+                lambda: aiosqlite.Connection(lambda: file.connection, 64)
+            )
+            self._file, self._connection = file, await connection
             self._version = await self._run(SqliteCore.data_version, is_write=False)
 
     async def close(self) -> None:
         """Finish what was asked for, and disconnect."""
         while self._hop is not None:
             await asyncio.wait([self._hop])
-        connection, self._connection = self._connection, None
+        connection, self._connection, self._file = self._connection, None, None
         if connection is not None:
             await connection.close()
 
@@ -201,10 +202,6 @@ class SqliteStore(_SqliteMethods):
             await asyncio.sleep(POLL_SECONDS)
             version = await self._run(SqliteCore.data_version, is_write=False)
         self._version = version
-
-    def _connect(self) -> sqlite3.Connection:
-        self._file = SqliteFile(self._path, self._clock)
-        return self._file.connection
 
     # ---- Group commit --------------------------------------------------------------------------
     # One hop to the thread is under way at a time. It takes along all that was asked for until

@@ -9,7 +9,7 @@
 -- leased (`worker` IS NULL) because something is due or came, and when it is leased because the
 -- lease lapses then. `ticket` orders those that are ready at one instant: first come, first
 -- served. `born` is the end of the log when it was created: it reads from there (law M2).
--- `cancel`: 0 nobody asked, 1 asked, 2 asked and history has it.
+-- `cancel`: 0 nobody asked, 1 asked, 2 asked and history has it. `waits` counts its open waits.
 CREATE TABLE edda_instance (
     key INTEGER PRIMARY KEY,
     id TEXT NOT NULL UNIQUE,
@@ -25,6 +25,7 @@ CREATE TABLE edda_instance (
     worker TEXT,
     token INTEGER NOT NULL DEFAULT 0,
     cancel INTEGER NOT NULL DEFAULT 0,
+    waits INTEGER NOT NULL DEFAULT 0,
     problem TEXT
 );
 CREATE INDEX edda_instance_ready ON edda_instance (workflow, ready, ticket)
@@ -118,14 +119,14 @@ WHERE instance = (SELECT key FROM edda_instance WHERE id = ?) ORDER BY seq;
 -- name: ready
 -- The longest ready of each workflow by its own piece of the index, and of those the longest
 -- ready of all: a workflow nobody here knows costs nothing, however many of it are ready.
-SELECT i.key, i.id, i.workflow, i.token, i.born, i.cancel, i.length
-FROM json_each(?1) AS name
+SELECT i.key, i.id, i.workflow, i.token, i.born, i.cancel, i.waits, i.length
+FROM json_each(:names) AS name
 JOIN edda_instance AS i ON i.key IN (
     SELECT key FROM edda_instance
-    WHERE workflow = name.value AND ready <= ?2
-    ORDER BY ready, ticket LIMIT ?3
+    WHERE workflow = name.value AND ready <= :now
+    ORDER BY ready, ticket LIMIT :limit
 )
-ORDER BY i.ready, i.ticket LIMIT ?3;
+ORDER BY i.ready, i.ticket LIMIT :limit;
 
 -- name: lease
 UPDATE edda_instance SET status = 'running', worker = ?, token = ?, ready = ?, ticket = ?
@@ -138,12 +139,13 @@ UPDATE edda_instance SET status = 'stuck', problem = ?, updated_at = ?, cancel =
 WHERE key = ?;
 
 -- name: for_commit
-SELECT key, born, length, status, due, ready, ticket, worker, token, cancel, problem
+SELECT key, born, length, status, due, ready, ticket, worker, token, cancel, problem,
+    waits
 FROM edda_instance WHERE id = ?;
 
 -- name: update
 UPDATE edda_instance SET status = ?, updated_at = ?, length = ?, due = ?, ready = ?, ticket = ?,
-    worker = ?, cancel = ?, problem = ?
+    worker = ?, cancel = ?, problem = ?, waits = ?
 WHERE key = ?;
 
 -- name: take
@@ -153,25 +155,25 @@ INSERT OR IGNORE INTO edda_taken (instance, position) VALUES (?, ?);
 UPDATE edda_instance SET ready = ?, ticket = ? WHERE id = ? AND worker = ? AND token = ?;
 
 -- name: held_by
-SELECT key FROM edda_instance WHERE worker = ? ORDER BY ready, ticket;
+SELECT key FROM edda_instance WHERE worker = :wanted ORDER BY ready, ticket;
 
 -- name: give_back
-UPDATE edda_instance SET worker = NULL, due = ?1, ready = ?1, ticket = ?2 WHERE key = ?3;
+UPDATE edda_instance SET worker = NULL, due = :now, ready = :now, ticket = :ticket WHERE key = :key;
 
 -- name: cancel
 UPDATE edda_instance SET cancel = 1 WHERE key = ?;
 
 -- name: wake
 -- Ready now, unless it is leased (the holder looks), parked, or ready already: it keeps its place.
-UPDATE edda_instance SET ready = ?1, ticket = ?2
-WHERE key = ?3 AND worker IS NULL AND status <> 'stuck' AND (ready IS NULL OR ready > ?1);
+UPDATE edda_instance SET ready = :now, ticket = :ticket
+WHERE key = :key AND worker IS NULL AND status <> 'stuck' AND (ready IS NULL OR ready > :now);
 
 -- name: stuck
 SELECT key FROM edda_instance
-WHERE status = 'stuck' AND (?1 IS NULL OR id = ?1) ORDER BY key;
+WHERE status = 'stuck' AND (:wanted IS NULL OR id = :wanted) ORDER BY key;
 
 -- name: unpark
-UPDATE edda_instance SET status = 'pending', due = ?1, ready = ?1, ticket = ?2 WHERE key = ?3;
+UPDATE edda_instance SET status = 'pending', due = :now, ready = :now, ticket = :ticket WHERE key = :key;
 
 -- name: next_due
 -- Leased instances count with the end of their lease: a worker that sleeps until then takes over
@@ -188,8 +190,8 @@ SELECT i.key, i.id, i.workflow, i.status, i.started_at, i.updated_at, i.due, i.p
 FROM edda_instance AS i
 LEFT JOIN edda_event AS e ON e.instance = i.key AND e.seq = i.length - 1
     AND i.status IN ('completed', 'failed', 'cancelled')
-WHERE i.id > ?1 AND (?2 IS NULL OR i.status = ?2) AND (?3 IS NULL OR i.workflow = ?3)
-ORDER BY i.id LIMIT ?4;
+WHERE i.id > :after AND (:status IS NULL OR i.status = :status) AND (:workflow IS NULL OR i.workflow = :workflow)
+ORDER BY i.id LIMIT :limit;
 
 -- name: instance
 SELECT i.key, i.id, i.workflow, i.status, i.started_at, i.updated_at, i.due, i.problem,
@@ -231,17 +233,17 @@ INSERT INTO edda_facet (shape, found, target, position) VALUES (?, ?, ?, ?);
 -- Nothing is remembered about who was offered what, so nothing can be forgotten (law M5).
 SELECT DISTINCT m.position, m.at, m.type, m.source, m.id, m.text, m.target
 FROM edda_wait AS w
-JOIN (SELECT '' AS target UNION ALL SELECT ?1) AS door
+JOIN (SELECT '' AS target UNION ALL SELECT :id) AS door
 JOIN edda_message AS m ON m.position IN (
     SELECT f.position FROM edda_facet AS f
-    WHERE f.shape = w.shape AND f.found = w.wanted AND f.target = door.target AND f.position > ?2
+    WHERE f.shape = w.shape AND f.found = w.wanted AND f.target = door.target AND f.position > :born
         AND NOT EXISTS (
             SELECT 1 FROM edda_taken AS t
             WHERE t.instance = w.instance AND t.position = f.position
         )
-    ORDER BY f.position LIMIT ?3
+    ORDER BY f.position LIMIT :limit
 )
-WHERE w.instance = ?4
+WHERE w.instance = :key
 ORDER BY m.position;
 
 -- name: same_message
@@ -255,7 +257,7 @@ SELECT i.key, i.id, w.id, s.type, s.paths, w.wanted, w.model, w.on_invalid
 FROM edda_wait AS w
 JOIN edda_shape AS s ON s.key = w.shape
 JOIN edda_instance AS i ON i.key = w.instance
-WHERE w.shape = ?1 AND w.wanted = ?2 ORDER BY w.key;
+WHERE w.shape = :shape AND w.wanted = :found ORDER BY w.key;
 
 -- name: fitting_of_one
 -- The same for an addressed message. The `+` keeps SQLite on the index by instance.
@@ -263,7 +265,7 @@ SELECT i.key, i.id, w.id, s.type, s.paths, w.wanted, w.model, w.on_invalid
 FROM edda_instance AS i
 JOIN edda_wait AS w ON w.instance = i.key
 JOIN edda_shape AS s ON s.key = w.shape
-WHERE i.id = ?3 AND +w.shape = ?1 AND +w.wanted = ?2 ORDER BY w.key;
+WHERE i.id = :target AND +w.shape = :shape AND +w.wanted = :found ORDER BY w.key;
 
 -- name: data_version
 PRAGMA data_version;

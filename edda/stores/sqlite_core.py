@@ -97,24 +97,25 @@ class SqliteCore:
         """Lease up to `limit` instances that have something to do now."""
         now = self._clock.now()
         until = now + timedelta(seconds=lease_seconds)
-        rows = self._execute(SQL["ready"], (as_list(names), as_micros(now), limit)).fetchall()
+        rows = self._execute(
+            SQL["ready"], {"names": as_list(names), "now": as_micros(now), "limit": limit}
+        ).fetchall()
         claimed = []
-        for key, instance_id, workflow, token, born, cancel, length in rows:
+        for key, instance_id, workflow, token, born, cancel, waits, length in rows:
             try:
                 history = self._history(key)
             except HistoryFormatError as error:
                 # One that nobody here can read must not keep the others from being claimed.
                 self._park(key, encode_error(error), now, cancel, length)
                 continue
-            self._execute(
-                SQL["lease"], (worker, token + 1, as_micros(until), self._next_ticket(), key)
-            )
+            row = (worker, token + 1, as_micros(until), self._next_ticket(), key)
+            self._execute(SQL["lease"], row)
             claimed.append(
                 Claimed(
                     Lease(instance_id, worker, token + 1, until),
                     workflow,
                     history,
-                    self._offered(key, instance_id, born, len(self._waits(key))),
+                    self._offered(key, instance_id, born, waits),
                     cancel == ASKED,
                 )
             )
@@ -126,7 +127,7 @@ class SqliteCore:
         row = self._execute(SQL["for_commit"], (lease.instance_id,)).fetchone()
         if row is None:
             raise LeaseLost(lease.instance_id)
-        key, born, length, status, due, ready, ticket, worker, token, cancel, problem = row
+        key, born, length, status, due, ready, ticket, worker, token, cancel, problem, open_ = row
         if worker != lease.worker or token != lease.token or length != commit.expected_length:
             raise LeaseLost(lease.instance_id)
         before = (status, due, worker, cancel, problem)
@@ -141,7 +142,7 @@ class SqliteCore:
             return Committed(is_released=True)
         is_final = commit.status.is_final
         waits = () if is_final else commit.waits
-        is_changed = self._register(key, waits)
+        is_changed = bool(waits or open_) and self._register(key, waits)
         messages = self._offered(key, lease.instance_id, born, len(waits))
         goes_on = bool(messages) or cancel == ASKED
         is_released = is_final or (commit.release and not goes_on)
@@ -152,10 +153,8 @@ class SqliteCore:
         # A commit that only looks (the holder was woken) writes nothing and costs no fsync.
         if is_changed or commit.events or commit.taken or before != after:
             now = as_micros(self._clock.now())
-            self._execute(
-                SQL["update"],
-                (after[0], now, length, due, ready, ticket, worker, cancel, commit.problem, key),
-            )
+            state = (after[0], now, length, due, ready, ticket, worker, cancel, commit.problem)
+            self._execute(SQL["update"], (*state, len(waits), key))
         if is_released:
             return Committed(is_released=True)
         return Committed(messages, cancel == ASKED)
@@ -164,14 +163,13 @@ class SqliteCore:
         """Prolong leases; those that are not held any more are missing from the answer."""
         until = self._clock.now() + timedelta(seconds=lease_seconds)
         ready = as_micros(until)
-        return [
-            replace(lease, until=until)
-            for lease in leases
-            if self._execute(
-                SQL["renew"],
-                (ready, self._next_ticket(), lease.instance_id, lease.worker, lease.token),
-            ).rowcount
-        ]
+
+        def is_held(lease: Lease) -> bool:
+            held = (lease.instance_id, lease.worker, lease.token)
+            row = (ready, self._next_ticket(), *held)
+            return self._execute(SQL["renew"], row).rowcount == 1
+
+        return [replace(lease, until=until) for lease in leases if is_held(lease)]
 
     def release(self, worker: str) -> None:
         """Give back every lease of a worker."""
@@ -215,7 +213,10 @@ class SqliteCore:
     ) -> list[Instance]:
         """Instances by id, at most `limit`, those after the id `after`."""
         wanted = None if status is None else status.value
-        rows = self._execute(SQL["find"], (after or "", wanted, workflow, limit)).fetchall()
+        rows = self._execute(
+            SQL["find"],
+            {"after": after or "", "status": wanted, "workflow": workflow, "limit": limit},
+        ).fetchall()
         return [self._view(row) for row in rows]
 
     def data_version(self) -> int:
@@ -268,32 +269,20 @@ class SqliteCore:
         self, envelope: Envelope, shape: int, found: str
     ) -> Iterator[tuple[int, str, Wait]]:
         target = envelope.instance_id
-        rows = (
-            self._execute(SQL["fitting"], (shape, found))
-            if target is None
-            else self._execute(SQL["fitting_of_one"], (shape, found, target))
-        )
-        for row in rows:
+        statement = SQL["fitting"] if target is None else SQL["fitting_of_one"]
+        for row in self._execute(statement, {"shape": shape, "found": found, "target": target}):
             yield row[0], row[1], as_wait(row[2:])
 
     def _accept(self, plan: "_Plan", now: int) -> Delivered:
         if plan.is_duplicate:
             return Delivered(None, is_duplicate=True)
         envelope = plan.envelope
-        position = self._execute(
-            SQL["add_message"],
-            (
-                now,
-                envelope.type,
-                envelope.source,
-                envelope.id,
-                envelope.instance_id,
-                envelope.text,
-            ),
-        ).lastrowid
-        target = envelope.instance_id or ""
+        target = envelope.instance_id
+        row = (now, envelope.type, envelope.source, envelope.id, target, envelope.text)
+        position = self._execute(SQL["add_message"], row).lastrowid
         self._execute_many(
-            SQL["add_facet"], [(shape, found, target, position) for shape, found in plan.facets]
+            SQL["add_facet"],
+            [(shape, found, target or "", position) for shape, found in plan.facets],
         )
         self._make_ready(SQL["wake"], plan.woken)
         return Delivered(position, tuple(plan.woken.values()))
@@ -301,7 +290,9 @@ class SqliteCore:
     def _offered(self, key: int, id: str, born: int, waits: int) -> tuple[Message, ...]:
         if not waits:
             return ()
-        rows = self._execute(SQL["offered"], (id, born, waits + OFFERED, key))
+        rows = self._execute(
+            SQL["offered"], {"id": id, "born": born, "limit": waits + OFFERED, "key": key}
+        )
         return tuple(
             Message(position, as_time(at), Envelope(*envelope)) for position, at, *envelope in rows
         )
@@ -377,11 +368,13 @@ class SqliteCore:
     # ---- Ready times ---------------------------------------------------------------------------
 
     def _keys(self, statement: str, wanted: str | None) -> list[int]:
-        return [key for (key,) in self._execute(statement, (wanted,))]
+        return [key for (key,) in self._execute(statement, {"wanted": wanted})]
 
     def _make_ready(self, statement: str, keys: Iterable[int]) -> None:
         now = as_micros(self._clock.now())
-        self._execute_many(statement, [(now, self._next_ticket(), key) for key in keys])
+        self._execute_many(
+            statement, [{"now": now, "ticket": self._next_ticket(), "key": key} for key in keys]
+        )
 
     def _next_ticket(self) -> int:
         # Orders one instant of one process; those of others are as good as simultaneous.

@@ -31,7 +31,7 @@ IN_MEMORY = ":memory:"
 class SqliteFile:
     """An open database. Raises `StoreError` when it cannot be used, and has then changed nothing.
 
-    Connections stay in the thread that makes them, so make it where it is to be used.
+    It may be used in another thread than it was made in, but only in one at a time.
     """
 
     def __init__(self, path: str | Path, clock: Clock) -> None:
@@ -39,7 +39,9 @@ class SqliteFile:
         _check_place(path)
         with ExitStack() as undo:
             try:
-                self.connection = sqlite3.connect(path, BUSY_SECONDS, isolation_level=None)
+                self.connection = sqlite3.connect(
+                    path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+                )
                 undo.callback(self.connection.close)
                 self._prepare()
             except sqlite3.Error as error:
