@@ -255,6 +255,7 @@ async def a_stuck_instance_is_tried_again_on_request(bench: Bench) -> None:
     await bench.suspend("d")
     same(await bench.store.retry_stuck("d"), 0)
     same(await bench.store.retry_stuck("b"), 1)
+    same((await bench.look("b")).status, Status.PENDING, "status")
     same(await bench.ready(), ["b"])
     same(await bench.store.retry_stuck(), 2)
     same(sorted(await bench.ready()), ["a", "c"])

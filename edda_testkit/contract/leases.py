@@ -145,6 +145,10 @@ async def a_leased_instance_is_not_ready(bench: Bench) -> None:
     bench.clock.advance(microseconds=1)
     taken = await bench.claim_one("other")
     same((taken.lease.worker, taken.lease.token > claimed.lease.token), ("other", True))
+    bench.clock.advance(30, microseconds=-1)
+    same(await bench.ready(), [])
+    bench.clock.advance(microseconds=1)
+    same(await bench.ready(), ["a"])
 
 
 @law("T3")
@@ -288,6 +292,9 @@ async def a_lost_lease_is_not_renewed(bench: Bench) -> None:
     renewed = await bench.store.renew([one.lease for one in held], 30)
     kept = {"a", "c"} - {taken.lease.instance_id}
     same({lease.instance_id for lease in renewed}, kept)
+    bench.clock.advance(31)
+    await bench.claim()
+    same(await bench.store.renew([held[0].lease, held[2].lease], 30), [], "an older token of ours")
 
 
 @law("T3")
