@@ -9,8 +9,9 @@ import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from edda.commands import Ask
 from edda.errors import EddaError
-from edda.history import Answered, CancelRequested, Event, Started
+from edda.history import Answered, Asked, CancelRequested, Event, Started
 from edda.machine import Machine
 from edda.workflow import Workflow
 from edda_testkit.errors import NotReplayableRun
@@ -23,10 +24,15 @@ MOST_EVENTS = 25_000
 Definition = Workflow[..., object]
 
 
-def check_replay(workflow: Definition, instance_id: str, events: Sequence[Event]) -> None:
-    """Replay one run from scratch and from every prefix. Raises `NotReplayableRun`."""
+def check_replay(
+    workflow: Definition, instance_id: str, events: Sequence[Event], pending: Sequence[Ask] = ()
+) -> None:
+    """Replay one run from scratch and from every prefix. Raises `NotReplayableRun`.
+
+    `pending` are the asks of a run under way that will be committed with their first answer.
+    """
     with _other_randomness():
-        _replay(workflow, instance_id, events, "replayed from scratch")
+        _replay(workflow, instance_id, events, "replayed from scratch", pending)
         for length in _prefixes(events):
             how = f"replayed from its first {length} of {len(events)} events"
             _replay(workflow, instance_id, events[:length], how)
@@ -46,12 +52,17 @@ def _replay(
     instance_id: str,
     events: Sequence[Event],
     how: str,
+    pending: Sequence[Ask] = (),
 ) -> None:
     run = f"{workflow.name} {instance_id!r}"
     machine = Machine(workflow.program(instance_id))
     try:
         machine.replay(events)
-        fresh = machine.decide().events
+        fresh = [
+            event
+            for event in machine.decide().events
+            if not isinstance(event, Asked) or event.ask not in pending
+        ]
     except EddaError as error:
         raise NotReplayableRun(run, how, str(error)) from None
     finally:

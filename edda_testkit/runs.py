@@ -151,19 +151,29 @@ class Run:
         turn = self._world.live_turn(self.id)
         if turn is None:
             answered = {e.id for e in events if isinstance(e, Answered | Withdrawn)}
-            asks = [event.ask for event in asked.values() if event.id not in answered]
+            began = {event.ask: event.at for event in asked.values() if event.id not in answered}
             in_flight: Mapping[str, int] = {}
         else:
-            asks = [opened.ask for opened in turn.machine.open.values()]
+            began = {
+                one.ask: asked[one.ask.id].at
+                if one.ask.id in asked
+                else one.began_at or self._world.now
+                for one in turn.machine.open.values()
+            }
             in_flight = turn.in_flight
         retries = {
             e.id: e.retry_at for e in events if isinstance(e, Attempted) and e.id not in in_flight
         }
-        now = self._world.now
-        return [
-            _waiting(ask, asked[ask.id].at if ask.id in asked else now, retries.get(ask.id))
-            for ask in asks
-        ]
+        return [_waiting(ask, since, retries.get(ask.id)) for ask, since in began.items()]
+
+    @property
+    def uncommitted(self) -> list[Ask]:
+        """Asks for activities that will be in its history together with their first answer."""
+        turn = None if self._kept is not None else self._world.live_turn(self.id)
+        if turn is None:
+            return []
+        asked = {event.id for event in self.history if isinstance(event, Asked)}
+        return [one.ask for one in turn.machine.open.values() if one.ask.id not in asked]
 
     @property
     def received(self) -> Iterator[ReceivedEvent[Any]]:

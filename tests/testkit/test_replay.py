@@ -48,7 +48,7 @@ async def keeps_to_ctx(ctx):
 @pytest.mark.parametrize("wf", [reads_the_clock, draws, counts, branches_on_the_hour])
 def test_what_depends_on_the_world_is_not_replayable(wf):
     """A clock, randomness and a global counter are each found in a run that passed."""
-    with pytest.raises(NotReplayableRun) as error, Simulation() as sim:
+    with pytest.raises(NotReplayableRun) as error, Simulation() as sim:  # noqa: PT012
         sim.start(wf, instance_id="R")
         sim.advance(1)
     assert str(error.value).startswith(

@@ -87,7 +87,7 @@ def test_side_effect_is_called_with_the_activitys_arguments(sim, kind):
         "async": slow,
         "context": context,
         "partial": functools.partial(slow),
-        "lambda of a coroutine": lambda *args, **kwargs: slow(*args, **kwargs),
+        "lambda of a coroutine": lambda item, count: slow(item, count=count),
     }
     sim.stub(price, side_effect=effects[kind])
     run = sim.start(buys, 2)

@@ -1,0 +1,333 @@
+"""The app: what callers are told, above all when something is wrong."""
+
+import asyncio
+
+import pytest
+
+from edda import (
+    ArgumentError,
+    EddaApp,
+    InstanceExistsError,
+    InstanceNotFoundError,
+    ResultTimeout,
+    RetryPolicy,
+    WorkflowCancelled,
+    activity,
+    send_event,
+    wait_event,
+    workflow,
+)
+from edda.errors import (
+    AmbiguousAppError,
+    DefinitionError,
+    DuplicateWorkflowError,
+    NoAppError,
+    StoreUnavailableError,
+    StoreUrlError,
+    UnknownWorkflowError,
+)
+from edda.stores.memory import MemoryStore
+
+
+@workflow
+async def adding(ctx, a: int, b: int = 1) -> int:
+    return a + b
+
+
+@workflow
+async def waiting(ctx) -> object:
+    return (await wait_event(ctx, "go")).data
+
+
+def run(body, *, count=1, **options):
+    """Run `body(app, ...)` on open apps in memory, in real time."""
+
+    async def main():
+        async with contexts(count, options) as apps:
+            return await asyncio.wait_for(body(*apps), 10)
+
+    return asyncio.run(main())
+
+
+class contexts:  # noqa: N801 - used like a function
+    def __init__(self, count, options):
+        self.apps = [EddaApp(f"app{n}", "memory://", **options) for n in range(count)]
+
+    async def __aenter__(self):
+        for app in self.apps:
+            await app.initialize()
+        return self.apps
+
+    async def __aexit__(self, *_):
+        for app in self.apps:
+            await app.shutdown()
+
+
+@pytest.mark.parametrize(
+    "url", ["", "nothing", None, "mysql://x", "memory://name", "sqlite://", "sqlite:///"]
+)
+def test_an_unknown_url_is_refused(url):
+    """A database URL that names no store says which there are."""
+    with pytest.raises(StoreUrlError, match=r"memory://, sqlite:///relative.db"):
+        EddaApp(db_url=url)
+
+
+def test_a_definition_needs_a_context_and_async():
+    """A workflow without `ctx`, or that is a plain function, is refused when it is decorated."""
+    with pytest.raises(DefinitionError, match="no context parameter"):
+
+        @workflow
+        async def bare():
+            return 1
+
+    with pytest.raises(DefinitionError, match="must be `async def`"):
+
+        @workflow
+        def plain(ctx):
+            return 1
+
+
+def test_a_negative_retry_is_refused():
+    """Every field of a policy that makes no sense is named."""
+    with pytest.raises(ArgumentError) as refused:
+        RetryPolicy(max_attempts=0, initial_interval=-1)
+    assert len(refused.value.problems) == 2
+
+
+@pytest.mark.parametrize("arguments", [{"a": "x"}, {}, {"a": 1, "c": 2}])
+def test_wrong_arguments_store_nothing(arguments):
+    """Arguments that do not fit the annotations are refused, and there is no instance."""
+
+    async def body(app):
+        with pytest.raises(ArgumentError):
+            await app.start(adding, **arguments)
+        assert await app.find() == []
+
+    run(body)
+
+
+def test_an_id_starts_once():
+    """The same id and work is the same instance; other work under it is an error."""
+
+    async def body(app):
+        assert await app.start(adding, 1, instance_id="x") == "x"
+        assert await app.start(adding, a=1, instance_id="x") == "x"
+        assert await app.result("x") == 2
+        with pytest.raises(InstanceExistsError, match="arguments"):
+            await app.start(adding, 2, instance_id="x")
+        with pytest.raises(InstanceExistsError, match="'adding'"):
+            await app.start(waiting, instance_id="x")
+        with pytest.raises(ArgumentError, match="instance_id"):
+            await app.start(adding, 1, instance_id="")
+        assert len(await app.find()) == 1
+
+    run(body)
+
+
+def test_an_event_of_an_unknown_type_is_kept():
+    """Nobody waits for it yet: it is stored, and a later wait of a live instance takes it."""
+
+    @workflow
+    async def later(ctx):
+        await wait_event(ctx, "first")
+        return list((await wait_event(ctx, "unheard.of")).data)
+
+    async def body(app):
+        await app.start(later, instance_id="x")
+        event = {"type": "unheard.of", "source": "s", "id": "1", "data_base64": "AQ=="}
+        delivered = await app.handle_event(event)
+        assert delivered.position is not None
+        assert (await app.handle_event(event)).is_duplicate
+        await app.handle_event({"type": "first", "source": "s", "id": "2"})
+        assert await app.result("x", timeout=5) == [1]
+
+    run(body)
+
+
+@pytest.mark.parametrize(
+    "event", [5, {"type": "x"}, {"type": "x", "source": "s", "id": "1", "data_base64": "?"}]
+)
+def test_what_is_no_event_is_refused(event):
+    """Anything but a CloudEvent is an ArgumentError, and is not stored."""
+
+    async def body(app):
+        with pytest.raises(ArgumentError):
+            await app.handle_event(event)
+
+    run(body)
+
+
+def test_result_of_a_waiting_run_times_out_and_leaves_nothing():
+    """`result` gives up with the status, and keeps no future of those who gave up."""
+
+    async def body(app):
+        await app.start(waiting, instance_id="x")
+        for _ in range(3):
+            with pytest.raises(ResultTimeout, match="waiting_for_event"):
+                await app.result("x", timeout=0.01)
+        assert app._waiting == {}
+        asking = asyncio.create_task(app.result("x"))
+        await asyncio.sleep(0)
+        await app.handle_event({"type": "go", "source": "s", "id": "1", "data": 5})
+        assert await asking == 5
+        assert await app.result("x") == 5
+        assert app._waiting == {}
+
+    run(body)
+
+
+def test_unknown_instances_are_said_to_be_unknown():
+    """Status, history, result and cancel of no instance raise InstanceNotFoundError."""
+
+    async def body(app):
+        for ask in (app.status, app.history, app.result, app.cancel):
+            with pytest.raises(InstanceNotFoundError, match="'nobody'"):
+                await ask("nobody")
+
+    run(body)
+
+
+def test_cancel_and_find():
+    """A cancelled run has no result, cancelling it again is False, and `find` filters."""
+
+    async def body(app):
+        await app.start(waiting, instance_id="w")
+        await app.start(adding, 1, instance_id="a")
+        await app.result("a")
+        assert await app.cancel("w")
+        with pytest.raises(WorkflowCancelled):
+            await app.result("w", timeout=5)
+        assert not await app.cancel("w")
+        assert await app.status("w") == "cancelled"
+        assert [one.id for one in await app.find()] == ["a", "w"]
+        assert [one.id for one in await app.find(status="cancelled")] == ["w"]
+        assert [one.id for one in await app.find(workflow="adding", limit=1)] == ["a"]
+        assert [one.id for one in await app.find(after="a")] == ["w"]
+        assert (await app.history("w"))[-1].kind == "workflow_cancelled"
+        with pytest.raises(ValueError, match="nonsense"):
+            await app.find(status="nonsense")
+
+    run(body)
+
+
+def test_two_definitions_of_one_name():
+    """Two workflows of one name in one app are an error that names both places."""
+
+    @workflow(name="adding")
+    async def another(ctx):
+        return None
+
+    with pytest.raises(DuplicateWorkflowError, match=r"adding.*another"):
+        EddaApp(db_url="memory://", workflows=[adding, another])
+    with pytest.raises(UnknownWorkflowError, match="knows: adding"):
+        EddaApp(db_url="memory://", workflows=[adding]).resolve("nobody")
+
+
+def test_a_call_without_an_app_says_so():
+    """With no app open, `start` and `send_event` say how to open one."""
+
+    async def body():
+        with pytest.raises(NoAppError, match=r"adding\.start\(\) needs an app"):
+            await adding.start(1)
+        with pytest.raises(NoAppError, match="broker_url"):
+            await send_event("x", "s")
+        with pytest.raises(NoAppError, match="Open the app first"):
+            await EddaApp(db_url="memory://").start(adding, 1)
+
+    asyncio.run(body())
+
+
+def test_of_two_apps_the_context_decides():
+    """Without a context two open apps are ambiguous; the one entered is meant otherwise."""
+
+    async def body():
+        with pytest.raises(AmbiguousAppError, match="app0, app1"):
+            await adding.start(1)
+
+    async def main():
+        async with contexts(0, {}):
+            apps = contexts(2, {})
+            await asyncio.create_task(apps.__aenter__())
+            await body()
+            await apps.__aexit__()
+            async with EddaApp("mine", "memory://") as app:
+                assert (await app.result(await adding.start(1))) == 2
+
+    asyncio.run(main())
+
+
+def test_activities_run_in_their_own_apps_context():
+    """An activity's event goes to the app it runs on, whoever called `start`."""
+
+    @activity
+    async def announce(ctx) -> None:
+        await send_event("go", "s", 1)
+
+    @workflow
+    async def announcing(ctx) -> None:
+        await announce(ctx)
+
+    async def body(first, second):
+        # `second` was opened last, and is the current app here.
+        await first.start(waiting, instance_id="w")
+        await first.start(announcing)
+        assert await first.result("w", timeout=5) == 1
+
+    run(body, count=2)
+
+
+def test_opening_twice_at_once_opens_once():
+    """Concurrent `initialize` calls make one worker, and `shutdown` twice is fine."""
+
+    async def main():
+        opened = []
+        app = EddaApp(db_url="memory://")
+        app.store.open = lambda: asyncio.sleep(0, opened.append(1))
+        await asyncio.gather(*(app.initialize() for _ in range(3)))
+        assert await app.result(await app.start(adding, 1)) == 2
+        await app.shutdown()
+        await app.shutdown()
+        return opened
+
+    assert asyncio.run(main()) == [1]
+
+
+def test_result_is_told_what_another_process_did():
+    """An app without a worker sees the end of a run that another one drove."""
+
+    class Shared(MemoryStore):
+        async def changed(self):
+            await asyncio.sleep(0.005)
+
+    async def main():
+        front = EddaApp("front", "memory://", worker=False)
+        front.store = Shared(front.clock)
+        async with front, EddaApp("back", workflows=[waiting], store=front.store) as back:
+            await front.start(waiting, instance_id="x")
+            asking = asyncio.create_task(front.result("x", timeout=5))
+            await asyncio.sleep(0.02)
+            await back.handle_event({"type": "go", "source": "s", "id": "1", "data": 7})
+            assert await asking == 7
+
+    asyncio.run(main())
+
+
+def test_a_send_that_meets_a_closed_database_is_retried():
+    """A workflow's event that the store did not take is sent again by the retry policy."""
+
+    @workflow
+    async def sending(ctx) -> str:
+        return (await send_event("go", "s", 1)).get_id()
+
+    async def body(app):
+        deliver = app.store.deliver
+
+        async def refuse(*args):
+            app.store.deliver = deliver
+            raise StoreUnavailableError("planted")
+
+        app.store.deliver = refuse
+        await app.start(sending, instance_id="x")
+        assert await app.result("x", timeout=5) == "x/send_event_go:1"
+
+    run(body, default_retry_policy=RetryPolicy(initial_interval=0.01))

@@ -1,0 +1,167 @@
+"""Each verb as a triple: it suspends, it completes, it is still waiting. And what a turn leaves."""
+
+import asyncio
+
+import pytest
+from pydantic import BaseModel
+
+from edda import RetryPolicy, activity, send_event, sleep, wait_event, wait_timer, workflow
+
+
+@activity(retry_policy=RetryPolicy(initial_interval=10, max_attempts=2))
+async def act(ctx) -> str:
+    await asyncio.sleep(5)
+    return "done"
+
+
+@workflow
+async def calling(ctx):
+    return await act(ctx)
+
+
+@workflow
+async def timing(ctx):
+    await wait_timer(ctx, 5)
+    return "done"
+
+
+@workflow
+async def listening(ctx):
+    return (await wait_event(ctx, "go")).data
+
+
+@workflow
+async def plain_asyncio(ctx):
+    await asyncio.sleep(5)
+    return "done"
+
+
+@pytest.mark.parametrize(
+    ("flow", "status"),
+    [
+        (calling, "running"),
+        (timing, "waiting_for_timer"),
+        (plain_asyncio, "waiting_for_timer"),
+        (listening, "waiting_for_event"),
+    ],
+)
+def test_each_verb_suspends_waits_and_completes(edda_sim, flow, status):
+    """The verb suspends with its status, still waits a moment before, and completes."""
+    run = edda_sim.start(flow)
+    assert run.status == status
+    edda_sim.advance(4.999999)
+    assert run.status == status
+    edda_sim.send("go", "done", after=0.000001)
+    edda_sim.advance(0.000001)
+    assert run.result == "done"
+
+
+def test_a_send_completes_at_once(edda_sim):
+    """An event sent in a workflow is a step, and reaches another run in the same instant."""
+
+    @workflow
+    async def sending(ctx):
+        async with asyncio.TaskGroup() as group:
+            sent = group.create_task(send_event("go", "s", {"b": 1, "a": 2}))
+        return sent.result().get_id()
+
+    listener = edda_sim.start(listening)
+    run = edda_sim.start(sending, instance_id="x")
+    assert run.result == "x/send_event_go:1"
+    assert listener.result == {"a": 2, "b": 1}
+
+
+def test_a_retry_suspends_waits_and_completes(edda_sim):
+    """Between attempts the instance is released, and the second attempt follows when due."""
+    edda_sim.stub(act, sequence=[ValueError("no"), "done"])
+    run = edda_sim.start(calling)
+    assert run.status == "waiting_for_retry"
+    edda_sim.advance(8)
+    assert run.status == "waiting_for_retry"
+    edda_sim.crash()
+    edda_sim.advance(2)
+    assert run.result == "done"
+    assert [call.attempt for call in run.calls(act)] == [1, 2]
+
+
+def test_a_call_given_up_keeps_no_turn_alive(edda_sim):
+    """A run that gave up an activity and waits is waiting, not running, and holds no turn."""
+
+    @workflow
+    async def impatient(ctx):
+        try:
+            async with asyncio.timeout(1):
+                await act(ctx)
+        except TimeoutError:
+            return (await wait_event(ctx, "go")).data
+
+    run = edda_sim.start(impatient)
+    edda_sim.advance(1)
+    assert run.status == "waiting_for_event"
+    edda_sim.advance(60)
+    edda_sim.send("go", "late")
+    assert run.result == "late"
+
+
+def test_cancel_runs_the_cleanup(edda_sim):
+    """Cancellation drops what is in flight, and `finally` may take further steps."""
+
+    @workflow
+    async def tidy(ctx):
+        try:
+            await act(ctx)
+        finally:
+            await sleep(ctx, 3)
+
+    run = edda_sim.start(tidy)
+    assert run.cancel()
+    assert run.status == "waiting_for_timer"
+    edda_sim.advance(3)
+    assert run.status == "cancelled"
+    assert not run.cancel()
+
+
+def test_a_model_that_changed_parks_the_run(edda_sim):
+    """Stored event data that today's model refuses makes the run stuck, not broken."""
+
+    def version(hint):
+        class Data(BaseModel):
+            value: hint
+
+        async def modelled(ctx):
+            data = (await wait_event(ctx, "go", model=Data)).data
+            await wait_event(ctx, "end")
+            return str(data.value)
+
+        return workflow(modelled)
+
+    old, new = version(int), version(bool)
+    run = edda_sim.start(old)
+    edda_sim.send("go", {"value": 5})
+    edda_sim.deploy(new)
+    edda_sim.send("end")
+    assert run.status == "stuck"
+    assert "data.value" in str(run.error)
+    edda_sim.deploy(old)
+    edda_sim.crash()
+    assert run.result == "5"
+
+
+def test_a_local_class_that_is_not_retryable(edda_sim):
+    """A class that cannot be found by name is still the one that a policy names."""
+
+    class Local(Exception):  # noqa: N818
+        pass
+
+    @activity(retry_policy=RetryPolicy(non_retryable=(Local,)))
+    async def refusing(ctx) -> None:
+        raise Local("no")
+
+    @workflow
+    async def refused(ctx):
+        await refusing(ctx)
+
+    run = edda_sim.start(refused)
+    assert run.status == "failed"
+    assert "Local: no" in str(run.error)
+    assert len(run.calls(refusing)) == 1
