@@ -30,15 +30,13 @@ C = TypeVar("C")
 class ActivityContext:
     """What an activity knows of the step it performs.
 
-    `attempt` counts from 1. `connection` is the store's own, and only there in a
-    `transactional=True` activity.
+    `attempt` counts from 1.
     """
 
     instance_id: str
     workflow_name: str
     activity_id: str
     attempt: int
-    connection: Any = None
     logger: logging.Logger = field(default_factory=lambda: logging.getLogger("edda.activity"))
 
     @property
@@ -57,7 +55,6 @@ class Activity(Generic[P, R]):
         name: str | None = None,
         retry_policy: RetryPolicy | None = None,
         timeout_seconds: float | None = None,
-        transactional: bool = False,
     ) -> None:
         check_definition(fn, "activity")
         self.fn = fn
@@ -65,7 +62,6 @@ class Activity(Generic[P, R]):
         self.is_async = inspect.iscoroutinefunction(fn)
         self.retry_policy = retry_policy
         self.timeout_seconds = timeout_seconds
-        self.transactional = transactional
         self.parameters = Parameters(fn, f"Activity {self.name!r}")
         self.__doc__ = fn.__doc__
         self.__name__ = fn.__name__
@@ -155,7 +151,6 @@ def activity(
     name: str | None = None,
     retry_policy: RetryPolicy | None = None,
     timeout_seconds: float | None = None,
-    transactional: bool = False,
 ) -> "_Decorator": ...
 
 
@@ -166,7 +161,6 @@ def activity(
     name: str | None = None,
     retry_policy: RetryPolicy | None = None,
     timeout_seconds: float | None = None,
-    transactional: bool = False,
 ) -> Any:
     """Make a function `f(ctx, ...)`, async or plain, an activity.
 
@@ -180,7 +174,6 @@ def activity(
             name=name,
             retry_policy=retry_policy,
             timeout_seconds=timeout_seconds,
-            transactional=transactional,
         )
 
     return decorate if fn is None else decorate(fn)

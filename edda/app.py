@@ -10,9 +10,7 @@ import base64
 import importlib
 import logging
 import os
-import secrets
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
-from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self
 
@@ -22,6 +20,7 @@ from edda import current
 from edda.attempt import DirectActivities
 from edda.codec import Value, decode_error, encode_error, resolve
 from edda.commands import Cancellation, Failure, Result
+from edda.doors import SystemClock, is_dead, open_store, worker_id
 from edda.errors import (
     ArgumentError,
     DuplicateWorkflowError,
@@ -31,7 +30,6 @@ from edda.errors import (
     NoAppError,
     ResultTimeout,
     StoreError,
-    StoreUrlError,
     UnknownWorkflowError,
     WorkflowCancelled,
     WorkflowFailed,
@@ -53,29 +51,15 @@ from edda.ports import (
 )
 from edda.retry import DEFAULT_RETRY_POLICY, RetryPolicy
 from edda.sender import HttpSender
-from edda.stores.memory import MemoryStore
-from edda.stores.sqlite import SqliteStore
 from edda.turn import Post
 from edda.worker import Worker
 from edda.workflow import Workflow, registry
 
-__all__ = ["EddaApp", "SystemClock", "open_store"]
+__all__ = ["EddaApp"]
 
 logger = logging.getLogger("edda.app")
 
 Scope = MutableMapping[str, Any]
-
-
-class SystemClock:
-    """The machine's clock and its entropy (`ports.Clock`)."""
-
-    def now(self) -> datetime:
-        """The present in UTC."""
-        return datetime.now(UTC)
-
-    def entropy(self, bits: int) -> int:
-        """Bits from the operating system."""
-        return secrets.randbits(bits)
 
 
 class EddaApp:
@@ -148,6 +132,9 @@ class EddaApp:
         if self._runs_worker:
             try:
                 await self.store.retry_stuck()
+                for worker in await self.store.workers():
+                    if is_dead(worker):  # killed on this host: nobody else will give them back
+                        await self.store.release(worker)
             except BaseException:  # goes to the caller, once nothing is left half open
                 await self.store.close()
                 raise
@@ -156,7 +143,7 @@ class EddaApp:
         if not self._runs_worker:
             return
         self._worker = Worker(
-            f"{self.service_name}-{os.getpid()}-{secrets.token_hex(4)}",
+            worker_id(self.service_name),
             store=self.store,
             clock=self.clock,
             activities=self._activities,
@@ -500,22 +487,3 @@ def _mapped_data(event: Mapping[str, Any]) -> Any:
         return base64.b64decode(event["data_base64"], validate=True)
     except (TypeError, ValueError) as error:
         raise ArgumentError("CloudEvent", [f"data_base64 is not base64: {error}"]) from error
-
-
-def open_store(url: object, clock: Clock) -> Store:
-    """The store that a URL names, not opened yet. Raises `StoreUrlError`."""
-    scheme, separator, rest = url.partition("://") if isinstance(url, str) else ("", "", "")
-    if not isinstance(url, str) or not separator:
-        raise StoreUrlError(str(url), "is not a URL")
-    match scheme:
-        case "memory":
-            if rest:
-                raise StoreUrlError(url, "names something after memory://, which has no name")
-            return MemoryStore(clock)
-        case "sqlite":
-            if not rest.startswith("/") or not rest[1:]:
-                raise StoreUrlError(url, "names no file")
-            return SqliteStore(rest[1:], clock)
-        case "postgresql" | "postgres":
-            raise StoreUrlError(url, "needs the PostgreSQL store, which this version has not")
-    raise StoreUrlError(url, f"has the unknown scheme {scheme!r}")

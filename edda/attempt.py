@@ -30,7 +30,6 @@ async def attempt(
     function: Callable[..., Any],
     *,
     in_thread: bool,
-    connection: Any = None,
     with_context: bool = True,
 ) -> Result | Failure:
     """Call `function` in place of the activity's own and return how it came out.
@@ -43,9 +42,7 @@ async def attempt(
     try:
         args, kwargs = activity.parameters.decode(call.arguments)
         if with_context:
-            ctx = ActivityContext(
-                call.instance_id, call.workflow, call.id, call.attempt, connection
-            )
+            ctx = ActivityContext(call.instance_id, call.workflow, call.id, call.attempt)
             args = (ctx, *args)
         if activity.timeout_seconds is None:
             value = await _run(function, args, kwargs, in_thread=in_thread)

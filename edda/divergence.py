@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import assert_never
 
 from edda.commands import ActivityAsk, Failure, Result, SendAsk
-from edda.history import Asked, Finished, Output, Withdrawn
+from edda.history import Asked, Finished, Output, Patched, Withdrawn
 
 __all__ = ["explain"]
 
@@ -56,6 +56,8 @@ def label(output: Output) -> str:
             return f"{output.id} ({output.ask.kind})"
         case Withdrawn():
             return f"{output.id} given up"
+        case Patched():
+            return f"patched({output.id!r})"
         case Finished():
             return output.kind.replace("_", " ")
         case _:  # pragma: no cover

@@ -1,9 +1,10 @@
 """What happened to one instance: an append-only list of events, and its JSON form.
 
 A history is a transcript. *Inputs* (`Started`, `Answered`, `CancelRequested`) are what the
-machine was fed; *outputs* (`Asked`, `Withdrawn`, `Finished`) are what the code did about them,
-in order, up to the next input; *notes* (`Attempted`, `Refused`) are facts about an open ask that
-the code never sees. Feeding the inputs of any prefix again yields the same outputs (law H2).
+machine was fed; *outputs* (`Asked`, `Withdrawn`, `Patched`, `Finished`) are what the code did
+about them, in order, up to the next input; *notes* (`Attempted`, `Refused`) are facts about an
+open ask that the code never sees. Feeding the inputs of any prefix again yields the same outputs
+(law H2).
 
 Two JSON forms: rows for stores, where payloads stay text and are not parsed, and documents
 (`edda-history/1`) for people and files. Nothing here knows where rows are kept.
@@ -43,6 +44,7 @@ __all__ = [
     "Input",
     "Note",
     "Output",
+    "Patched",
     "Refused",
     "Row",
     "Started",
@@ -192,6 +194,20 @@ class CancelRequested:
 
 
 @dataclass(frozen=True, slots=True)
+class Patched:
+    """The code took the new side of `ctx.patched(id)`."""
+
+    seq: int
+    at: datetime
+    id: str
+    kind: ClassVar[str] = "patched"
+
+    @property
+    def name(self) -> str:
+        return self.id
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
     """The code ended. Nothing follows."""
 
@@ -207,7 +223,7 @@ class Finished:
 
 
 Input = Started | Answered | CancelRequested
-Output = Asked | Withdrawn | Finished
+Output = Asked | Withdrawn | Patched | Finished
 Note = Attempted | Refused
 Event = Input | Output | Note
 
@@ -253,6 +269,8 @@ def _fields(event: Event) -> tuple[dict[str, Any], str | None]:
             return head, _payload(event.outcome)
         case Withdrawn():
             return head | {"id": event.id, "name": event.name}, None
+        case Patched():
+            return head | {"id": event.id}, None
         case Attempted():
             return head | {
                 "id": event.id,
@@ -397,6 +415,8 @@ def _event(seq: int, head: dict[str, Any], payload: str | None) -> Event:
             return Refused(seq, at, head["id"], head["name"], head["message"], _text(payload))
         case "cancel_requested":
             return CancelRequested(seq, at)
+        case "patched":
+            return Patched(seq, at, head["id"])
         case "workflow_completed":
             return Finished(seq, at, Result(_text(payload)))
         case "workflow_failed":

@@ -48,6 +48,7 @@ from edda.history import (
     Finished,
     Input,
     Output,
+    Patched,
     Refused,
     Started,
     Withdrawn,
@@ -123,6 +124,8 @@ class Machine:
         self._ids: dict[str, Callable[[str, str], bool] | None] = {}
         # What the code did that history has not confirmed yet, and all that it ever did.
         self._fresh: deque[Output] = deque()
+        self._patches: dict[str, bool] = {}  # by id: whether this instance takes the new side
+        self._patched: set[str] = set()
         self._asked: list[Output] = []
         self._decided: list[Event] = []
 
@@ -137,6 +140,7 @@ class Machine:
     def replay(self, events: Sequence[Event]) -> None:
         """Feed a recorded history. Raises `NonDeterminismError` where the code departs from it."""
         self.is_replaying = len(events) > 1
+        self._patches = {event.id: True for event in events if isinstance(event, Patched)}
         try:
             for event in events:
                 self.feed(event, events)
@@ -150,7 +154,7 @@ class Machine:
         `recorded` is the whole history, for the message when code and history part ways.
         """
         match event:
-            case Asked() | Withdrawn() | Finished():
+            case Asked() | Withdrawn() | Patched() | Finished():
                 if not self._fresh or not self._matches(event, self._fresh[0]):
                     raise self._divergence(recorded)
                 self._adopt(event, self._fresh.popleft())
@@ -292,6 +296,17 @@ class Machine:
         self.open[ask.id] = opened
         self._emit(Asked(self.next_seq, self._time(), ask))
 
+    def patched(self, id: str) -> bool:
+        """Whether the code takes the new side of a change: history has it, or it is live.
+
+        The answer is recorded where it is first given, and stands for the instance's life.
+        """
+        is_new = self._patches.setdefault(id, not self.is_replaying)
+        if is_new and id not in self._patched and not self._loop.is_closed():
+            self._patched.add(id)
+            self._emit(Patched(self.next_seq, self._time(), id))
+        return is_new
+
     def _withdraw(self, opened: Open) -> None:
         ask = opened.ask
         if self.open.pop(ask.id, None) is not None and not self._loop.is_closed():
@@ -342,6 +357,8 @@ class Machine:
                 return True
             case Withdrawn(), Withdrawn():
                 return recorded.id == fresh.id
+            case Patched(), Patched():
+                return recorded.id == fresh.id
             case Finished(), Finished():
                 return _same_outcome(recorded.outcome, fresh.outcome)
             case _:
@@ -353,7 +370,9 @@ class Machine:
             self.open[fresh.id].ask = recorded.ask
 
     def _divergence(self, recorded: Iterable[Event]) -> NonDeterminismError:
-        outputs = [event for event in recorded if isinstance(event, Asked | Withdrawn | Finished)]
+        outputs = [
+            event for event in recorded if isinstance(event, Asked | Withdrawn | Patched | Finished)
+        ]
         agreed = len(self._asked) - len(self._fresh)
         return NonDeterminismError(explain(self.program.name, outputs, self._asked, agreed=agreed))
 

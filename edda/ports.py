@@ -228,13 +228,20 @@ class Store(Protocol):
         """
 
     async def commit(self, commit: Commit) -> Committed:
-        """Apply a step. Raises `LeaseLost`, with no effect, when the lease is not held."""
+        """Apply a step. Raises `LeaseLost`, with no effect, when the lease is not held.
+
+        A lease that has lapsed is held until somebody else claims the instance. A stuck one
+        keeps its waits and due time, whatever the commit says.
+        """
 
     async def renew(self, leases: Sequence[Lease], lease_seconds: float) -> list[Lease]:
         """Prolong leases; those that are not held any more are missing from the answer."""
 
     async def release(self, worker: str) -> None:
         """Give back every lease of a worker, for a clean shutdown."""
+
+    async def workers(self) -> list[str]:
+        """The workers that hold leases, lapsed ones too."""
 
     async def deliver(
         self, envelopes: Sequence[Envelope], judge: Judge | None = None
@@ -252,7 +259,7 @@ class Store(Protocol):
         """Make stuck instances ready again (one, or all); how many."""
 
     async def next_due(self, names: Sequence[str]) -> datetime | None:
-        """When the next unleased instance of these workflows has something to do."""
+        """When the next instance of these workflows can be claimed: due, or its lease lapses."""
 
     async def instance(self, instance_id: str) -> Instance | None:
         """One instance, or None."""

@@ -9,14 +9,14 @@ longer than that, so a test that advances by the nominal interval always sees th
 import math
 from dataclasses import dataclass
 
-from edda.errors import ArgumentError, DecodingError, EncodingError, TerminalError
+from edda.errors import ArgumentError, DecodingError, EncodingError, InvalidEventError, TerminalError
 
 __all__ = ["DEFAULT_RETRY_POLICY", "RetryPolicy"]
 
 JITTER = 0.1
 
 # A value that cannot be stored will not be storable next time, and its step has run already.
-_FINAL = (TerminalError, EncodingError, DecodingError)
+_FINAL = (TerminalError, EncodingError, DecodingError, InvalidEventError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -33,6 +33,7 @@ from edda.history import (
     CancelRequested,
     Event,
     Finished,
+    Patched,
     Refused,
     Started,
     Withdrawn,
@@ -70,6 +71,7 @@ GLYPHS = {
     "send_failed": "▽",
     "send_withdrawn": "⊡",
     "cancel_requested": "⊗",
+    "patched": "⊕",
     "workflow_completed": "■",
     "workflow_failed": "✖",
     "workflow_cancelled": "□",
@@ -253,6 +255,8 @@ def _said(event: Event) -> str:
             return _answered(event)
         case Withdrawn():
             return "given up"
+        case Patched():
+            return "takes the new side"
         case Attempted():
             wait = duration_text(event.retry_at - event.at)
             return f"attempt {event.attempt} failed, again in {wait}: {_error(event.error)}"

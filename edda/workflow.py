@@ -18,7 +18,7 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 from edda.codec import Parameters, Value, result_of
 from edda.current import current_host
-from edda.errors import DefinitionError, NotReplayableError
+from edda.errors import ArgumentError, DefinitionError, NotReplayableError
 from edda.history import Started
 from edda.loop import WorkflowLoop
 from edda.machine import Machine
@@ -77,6 +77,16 @@ class WorkflowContext:
         caller = sys._getframe(1)  # noqa: SLF001 - the documented way to one's caller
         stream = self._stream("uuid4", caller.f_code.co_qualname)
         return uuid.UUID(int=stream.getrandbits(128), version=4)
+
+    def patched(self, id: str) -> bool:
+        """Whether to take the new side of a change to code that instances are running.
+
+        True for new instances, and for those that get here after the change; False for those
+        whose history was recorded on the old side. Recorded, so it never changes for an instance.
+        """
+        if not isinstance(id, str) or not id:
+            raise ArgumentError("patched", [f"id must be a non-empty string, got {id!r}"])
+        return self.machine.patched(id)
 
     def _stream(self, use: str, function: str) -> Random:
         key = f"{use}:{function}"

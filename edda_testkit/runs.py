@@ -1,6 +1,6 @@
 """What a test holds of one instance: its status, result, history and waits. Views only."""
 
-from collections.abc import Coroutine, Iterator, Mapping
+from collections.abc import Coroutine, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
@@ -19,7 +19,7 @@ from edda.workflow import Workflow
 from edda_testkit.errors import WorkflowNotFinished
 from edda_testkit.stubs import Call
 
-__all__ = ["Run", "Waiting", "World"]
+__all__ = ["Run", "Waiting", "World", "waits_of"]
 
 T = TypeVar("T")
 
@@ -206,6 +206,16 @@ class Run:
         if self._kept is not None:
             return self._kept[0]
         return self._world.wait(self._world.app.instance(self.id))
+
+
+def waits_of(runs: Iterable[Run]) -> list[str]:
+    """What the unfinished ones wait for, a phrase for each wait."""
+    return [
+        f"{run.label}: {waiting}"
+        for run in runs
+        if not run.is_finished
+        for waiting in run.waiting_for
+    ] or ["no run waits for anything"]
 
 
 def _waiting(ask: Ask, since: datetime, retry_at: datetime | None) -> Waiting:

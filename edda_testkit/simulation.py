@@ -13,7 +13,7 @@ import inspect
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import Any, Self, TypeVar, cast
 
 from cloudevents.core.v1.event import CloudEvent
@@ -21,8 +21,6 @@ from cloudevents.core.v1.event import CloudEvent
 from edda.activity import Activity
 from edda.app import EddaApp
 from edda.errors import NoAppError
-from edda.events import Envelope, as_cloudevent, as_envelope
-from edda.loop import call_site
 from edda.ports import Status, Store
 from edda.stores.memory import MemoryStore
 from edda.workflow import Workflow
@@ -33,10 +31,11 @@ from edda_testkit.errors import Misuse, Stalled, StuckRun
 from edda_testkit.freeze import Freezer
 from edda_testkit.freeze_entries import Shown
 from edda_testkit.freeze_stacks import stacks_in_use
+from edda_testkit.outside import Outside
 from edda_testkit.replay import check_replay
-from edda_testkit.runs import Run
+from edda_testkit.runs import Run, waits_of
 from edda_testkit.session import current_session
-from edda_testkit.stubs import Call, Stub
+from edda_testkit.stubs import Call, Stub, site_of_test
 from edda_testkit.web import Http
 
 __all__ = ["Simulation"]
@@ -46,6 +45,7 @@ T = TypeVar("T")
 EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 # Due instants that run() goes through before a run is taken to go on for ever.
 MAX_INSTANTS = 10_000
+SEND_IT = "Send the event with sim.send(...), or give the wait a timeout."
 
 
 class Simulation:
@@ -97,11 +97,9 @@ class Simulation:
         self.http = Http(self)
         self._driver = Driver(self.app, self.clock, outside_seconds)
         waking.on_wake = self._driver.poke
-        self._sent: dict[tuple[str, str], str] = {}
-        self._events_sent = 0
+        self._outside = Outside(self._driver)
         self._ends: ExitStack | None = None
         self._was_opened = False
-        self._is_checked = False
 
     def __repr__(self) -> str:
         return f"<Simulation at {self.clock.now().isoformat()}: {len(self.runs)} runs>"
@@ -127,7 +125,7 @@ class Simulation:
         traceback: TracebackType | None,
     ) -> None:
         try:
-            if error is None and not self._is_checked:
+            if error is None:
                 self.check()
         finally:
             self.close()
@@ -174,14 +172,14 @@ class Simulation:
                 raise Stalled(
                     f"After {MAX_INSTANTS:,} due instants {until or 'a run'} still goes on, and it "
                     f"is {self.now.isoformat()}",
-                    self._all_waits(),
+                    waits_of(self.runs),
                     "advance(...) goes to an instant and stops there.",
                 )
         if until is not None:
             raise Stalled(
                 f"Nothing is due any more, and {until.label} has not finished. What is waited for",
-                self._all_waits(),
-                "Send the event with sim.send(...), or give the wait a timeout.",
+                waits_of(self.runs),
+                SEND_IT,
             )
         return None
 
@@ -253,8 +251,6 @@ class Simulation:
         """Move time on to an instant, an aware datetime, by way of every due instant before it."""
         self._open_for("advance_to")
         instant = as_utc(instant)
-        if instant < self.clock.now():
-            self.clock.move_to(instant)  # raises, and says why
         with self._driver.moving("advance"):
             self._driver.advance_to(instant)
 
@@ -266,8 +262,8 @@ class Simulation:
             if due is None:
                 raise Stalled(
                     "Nothing is due any more. What is waited for",
-                    self._all_waits(),
-                    "Send the event with sim.send(...), or give the wait a timeout.",
+                    waits_of(self.runs),
+                    SEND_IT,
                 )
             self._driver.fire(due)
         return self.clock.now()
@@ -296,33 +292,13 @@ class Simulation:
         Raises `InvalidEventError` when every wait that it fits refuses its data.
         """
         self._open_for("send")
-        due = self._due(after, at)
-        if isinstance(event, CloudEvent):
-            envelope = as_envelope(event.get_attributes(), event.get_data())
-        else:
-            self._events_sent += 1
-            attributes = {
-                "type": event,
-                "source": source,
-                "id": f"event-{self._events_sent}" if id is None else id,
-                "subject": subject,
-                "time": due or self.clock.now(),
-                **extensions,
-            }
-            envelope = as_envelope(attributes, data)
-        self._at(due, lambda: self._deliver(envelope))
-        return as_cloudevent(envelope)
+        attributes = {"source": source, "subject": subject, "id": id, **extensions}
+        return self._outside.send(event, data, attributes, self._outside.instant(after, at))
 
     def duplicate(self, event: CloudEvent, *, id: str | None = None) -> CloudEvent:
         """Deliver an event again: the same id, or another (`id="fresh"` makes one up)."""
         self._open_for("duplicate")
-        attributes = dict(event.get_attributes())
-        if id is not None:
-            self._events_sent += 1
-            attributes["id"] = f"{attributes['id']}-{self._events_sent}" if id == "fresh" else id
-        envelope = as_envelope(attributes, event.get_data())
-        self._at(None, lambda: self._deliver(envelope))
-        return as_cloudevent(envelope)
+        return self._outside.duplicate(event, id)
 
     def call(
         self,
@@ -333,11 +309,11 @@ class Simulation:
     ) -> None:
         """Call a plain function, now or at a virtual instant: the outside world's doing."""
         self._open_for("call")
-        self._at(self._due(after, at), function)
+        self._outside.happen(self._outside.instant(after, at), function)
 
     def stub(self, activity: Activity[..., Any], **answer: Any) -> Stub:
         """Let an activity answer `returns=`, `raises=`, `side_effect=` or `sequence=[...]`."""
-        return self._driver.stubs.add(activity, _test_site(inspect.currentframe()), **answer)
+        return self._driver.stubs.add(activity, site_of_test(inspect.currentframe()), **answer)
 
     def calls(
         self, activity: Activity[..., Any] | None = None, run: Run | None = None
@@ -349,7 +325,6 @@ class Simulation:
 
     def check(self) -> None:
         """What a passing test must also satisfy: replayable runs, used stubs, nobody stuck."""
-        self._is_checked = True
         for run in self.runs:
             if run.status is Status.STUCK:
                 raise StuckRun(run.label, str(run.error))
@@ -368,8 +343,7 @@ class Simulation:
 
     def untaken_events(self) -> list[str]:
         """The events sent that no run has taken, a phrase for each."""
-        taken = {(event.source, event.id) for run in self.runs for event in run.received}
-        return [text for key, text in self._sent.items() if key not in taken]
+        return self._outside.untaken(self.runs)
 
     def close(self) -> None:
         """Drop everything; time is real again. Doing it twice is fine."""
@@ -424,47 +398,3 @@ class Simulation:
                 )
                 self.advance_to(target)
             return
-
-    def _due(self, after: float | timedelta | None, at: datetime | None) -> datetime | None:
-        if after is not None and at is not None:
-            raise ValueError("Give after= or at=, not both.")
-        if after is not None:
-            delay = after if isinstance(after, timedelta) else timedelta(seconds=after)
-            at = self.clock.now() + delay
-        if at is None:
-            return None
-        at = as_utc(at)
-        if at < self.clock.now():
-            raise ValueError(
-                f"{at.isoformat()} lies in the past: it is {self.clock.now().isoformat()} already."
-            )
-        return at
-
-    def _at(self, due: datetime | None, job: Callable[[], object]) -> None:
-        if due is not None:
-            self.clock.call_at(due, job)
-            return
-        job()
-        self._driver.settle()
-
-    def _deliver(self, envelope: Envelope) -> None:
-        self.wait(self.app.handle_events([envelope]))
-        self._sent.setdefault(
-            (envelope.source, envelope.id),
-            f"{envelope.type} (id {envelope.id!r}), sent at {self.clock.now().isoformat()}",
-        )
-
-    def _all_waits(self) -> list[str]:
-        return [
-            f"{run.label}: {waiting}"
-            for run in self.runs
-            if not run.is_finished
-            for waiting in run.waiting_for
-        ] or ["no run waits for anything"]
-
-
-def _test_site(frame: FrameType | None) -> str:
-    """Where the test is, outside this package."""
-    while frame is not None and frame.f_globals.get("__name__", "").startswith("edda_testkit."):
-        frame = frame.f_back
-    return "?" if frame is None else call_site(frame)

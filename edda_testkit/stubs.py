@@ -9,13 +9,15 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from types import FrameType
 from typing import Any
 
 from edda.activity import Activity, ActivityContext
 from edda.errors import EncodingError
+from edda.loop import call_site
 from edda_testkit.errors import StubError, UnusedStub
 
-__all__ = ["Call", "Stub", "Stubs"]
+__all__ = ["Call", "Stub", "Stubs", "site_of_test"]
 
 _NOTHING = object()
 
@@ -129,6 +131,13 @@ class Stubs:
         unused = [stub.describe() for stub in self._all if stub.calls == 0]
         if unused:
             raise UnusedStub(unused, list(dict.fromkeys(called)))
+
+
+def site_of_test(frame: FrameType | None) -> str:
+    """The nearest line outside this package."""
+    while frame is not None and frame.f_globals.get("__name__", "").startswith("edda_testkit."):
+        frame = frame.f_back
+    return "?" if frame is None else call_site(frame)
 
 
 def _returning(activity: Activity[..., Any], value: Any) -> Callable[..., Any]:

@@ -509,22 +509,6 @@ def test_an_answer_that_is_committed_is_not_asked_for_again(world):
         assert len(ran) == 2
 
 
-@pytest.mark.xfail(strict=True, reason="transactional activities are not there yet (law T2)")
-def test_a_transactional_activity_has_the_connection(world):
-    """A transactional activity is given the store's connection."""
-
-    @activity(transactional=True, retry_policy=ONCE)
-    async def booked(ctx) -> bool:
-        return ctx.connection is not None
-
-    @workflow
-    async def booking(ctx) -> bool:
-        return await booked(ctx)
-
-    with world() as sim:
-        assert sim.start(booking).result is True
-
-
 def test_a_stale_lease_commits_nothing(world):
     """A worker whose lease went to another one gets LeaseLost, and nothing has changed."""
     with world() as sim:

@@ -112,7 +112,7 @@ def test_the_contract_names_what_is_broken():
         async def renew(self, leases, lease_seconds):
             return []
 
-    with pytest.raises(ExceptionGroup, match=r"^\d of 74 checks of the Store's contract") as caught:
+    with pytest.raises(ExceptionGroup, match=r"^\d of 75 checks of the Store's contract") as caught:
         contract.check_store(Forgetful, is_durable=False)
     texts = [str(error) for error in caught.value.exceptions]
     assert (

@@ -182,6 +182,11 @@ class MemoryStore:
                 row.due = self._clock.now()
                 self._schedule(row, row.due)
 
+    async def workers(self) -> list[str]:
+        """The workers that hold leases, lapsed ones too."""
+        leases = (row.lease for row in self._rows.values())
+        return list(dict.fromkeys(lease.worker for lease in leases if lease is not None))
+
     async def request_cancel(self, instance_id: str) -> bool:
         """Ask for cancellation and wake the instance; False when it has ended or is unknown."""
         row = self._rows.get(instance_id)

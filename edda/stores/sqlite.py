@@ -76,6 +76,10 @@ class _SqliteMethods:
         """Give back every lease of a worker."""
         await self._run(lambda core: core.release(worker))
 
+    async def workers(self) -> list[str]:
+        """The workers that hold leases, lapsed ones too."""
+        return await self._run(lambda core: core.workers(), is_write=False)
+
     async def deliver(
         self, envelopes: Sequence[Envelope], judge: Judge | None = None
     ) -> list[Delivered]:

@@ -157,6 +157,9 @@ UPDATE edda_instance SET ready = ?, ticket = ? WHERE id = ? AND worker = ? AND t
 -- name: held_by
 SELECT key FROM edda_instance WHERE worker = :wanted ORDER BY ready, ticket;
 
+-- name: workers
+SELECT DISTINCT worker FROM edda_instance WHERE worker IS NOT NULL;
+
 -- name: give_back
 UPDATE edda_instance SET worker = NULL, due = :now, ready = :now, ticket = :ticket WHERE key = :key;
 

@@ -175,6 +175,10 @@ class SqliteCore:
         """Give back every lease of a worker."""
         self._make_ready(SQL["give_back"], self._keys(SQL["held_by"], worker))
 
+    def workers(self) -> list[str]:
+        """The workers that hold leases, lapsed ones too."""
+        return [worker for (worker,) in self._execute(SQL["workers"])]
+
     def request_cancel(self, instance_id: str) -> bool:
         """Ask for cancellation and wake the instance; False when it has ended or is unknown."""
         row = self._execute(SQL["for_commit"], (instance_id,)).fetchone()

@@ -308,3 +308,19 @@ async def a_worker_gives_all_its_leases_back(bench: Bench) -> None:
     await refused(mine.lease, bench.step(mine))
     same(sorted(await bench.ready()), ["also mine", "mine"])
     await bench.step(theirs, events=[bench.asked(1)])
+
+
+@law("T3")
+async def holders_of_leases_are_known(bench: Bench) -> None:
+    """`workers` names each worker that holds a lease, once, also when it has lapsed."""
+    same(await bench.store.workers(), [])
+    mine = await bench.begin("mine")
+    await bench.begin("also mine")
+    await bench.begin("theirs", worker="other")
+    bench.clock.advance(1000)
+    same(sorted(await bench.store.workers()), ["me", "other"])
+    await bench.store.release("other")
+    await bench.step(mine)
+    same(await bench.store.workers(), ["me"])
+    await bench.store.release("me")
+    same(await bench.store.workers(), [])

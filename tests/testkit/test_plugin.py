@@ -107,8 +107,10 @@ def test_a_bad_marker_is_explained(project, options, message):
         ("edda_sim.stub(pay, returns=1)", "*These stubs were never used:*"),
         ("edda_sim.start(dice)", "*The test passes, but is not replayable: dice*"),
         (
-            "edda_sim.start(order); edda_sim.deploy(workflow(name='order')(timer.fn)); "
-            "edda_sim.send('paid', 1)",
+            """other = workflow(name='order')(timer.fn)
+    edda_sim.start(order)
+    edda_sim.deploy(other)
+    edda_sim.send('paid', 1)""",
             "*is stuck: its code does not fit its history*",
         ),
     ],
