@@ -73,6 +73,20 @@ class Handle:
         return 0.0 if self.when_seconds is None else self.when_seconds
 
 
+class Task(asyncio.Task[Any]):
+    """A task that is hashed by its order, not by its address.
+
+    A `TaskGroup` keeps its tasks in a set, and cancels them in the order of that set.
+    """
+
+    def __init__(self, coro: Any, order: int, **options: Any) -> None:
+        self._order = order
+        super().__init__(coro, **options)
+
+    def __hash__(self) -> int:
+        return self._order
+
+
 class Timers(Protocol):
     """The owner of the loop's time."""
 
@@ -87,11 +101,15 @@ class Timers(Protocol):
 
 
 class WorkflowLoop(asyncio.AbstractEventLoop):
-    """The loop one workflow instance runs on. `timers` owns its clock."""
+    """The loop one workflow instance runs on. `timers` owns its clock.
+
+    `salt` is any number of the instance's own; it keeps the hashes of tasks apart.
+    """
 
     def __init__(self, timers: Timers, name: str) -> None:
         self.timers = timers
         self.name = name
+        self.salt = 0
         self.tasks: list[asyncio.Task[Any]] = []
         self._ready: deque[Handle] = deque()
         self._closed = False
@@ -218,7 +236,8 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         _refuse_unordered(sys._getframe(1))
         # Named by order: asyncio's own counter runs on through the whole process.
         label = f"{self.name}-{len(self.tasks) + 1}" if name is None else str(name)
-        task = asyncio.Task(coro, loop=self, name=label, context=context)
+        order = self.salt % 2**40 * 2**16 + len(self.tasks)
+        task = Task(coro, order, loop=self, name=label, context=context)
         if self._closed:  # closing code starts nothing: nobody would run it
             self._ready.pop()
             _drop(task)

@@ -120,8 +120,7 @@ class Machine:
         self._loop = WorkflowLoop(self, program.name)  # type: ignore[abstract]
         self._root: asyncio.Task[Any] | None = None
         self._counts: Counter[str] = Counter()
-        # Every id ever asked, and how its arguments compare.
-        self._ids: dict[str, Callable[[str, str], bool] | None] = {}
+        self._ids: dict[str, Callable[[str, str], bool] | None] = {}  # and how to compare
         # What the code did that history has not confirmed yet, and all that it ever did.
         self._fresh: deque[Output] = deque()
         self._patches: dict[str, bool] = {}  # by id: whether this instance takes the new side
@@ -213,6 +212,7 @@ class Machine:
             case Started():
                 assert self._root is None, "an instance starts once"
                 self.started = event
+                self._loop.salt = event.seed
                 self._root = self._loop.create_task(
                     # An empty context: what a worker keeps in context variables is not replayed.
                     self.program.run(self, event),
@@ -289,7 +289,7 @@ class Machine:
     def _post(self, opened: Open) -> None:
         ask = opened.ask
         if self._loop.is_closed():
-            raise GeneratorExit  # the coroutine is being closed, and this await ends with it
+            return  # the coroutine is being closed: this await is never answered
         if ask.id in self._ids:
             raise DuplicateIdError(ask.id, ask.site)
         self._ids[ask.id] = opened.same

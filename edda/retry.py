@@ -9,7 +9,13 @@ longer than that, so a test that advances by the nominal interval always sees th
 import math
 from dataclasses import dataclass
 
-from edda.errors import ArgumentError, DecodingError, EncodingError, InvalidEventError, TerminalError
+from edda.errors import (
+    ArgumentError,
+    DecodingError,
+    EncodingError,
+    InvalidEventError,
+    TerminalError,
+)
 
 __all__ = ["DEFAULT_RETRY_POLICY", "RetryPolicy"]
 

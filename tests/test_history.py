@@ -248,12 +248,12 @@ START = {"kind": "workflow_started", "at": T0.isoformat(), "name": "w", "seed": 
         (
             [],
             "This is not a history that this version reads: expected a JSON object with "
-            "\"format\": \"edda-history/1\", found 'list'. `edda history export` writes one.",
+            '"format": "edda-history/1", found \'list\'. `edda history export` writes one.',
         ),
         (
             {"format": "edda-history/9"},
             "This is not a history that this version reads: expected a JSON object with "
-            "\"format\": \"edda-history/1\", found 'edda-history/9'. `edda history export` writes "
+            '"format": "edda-history/1", found \'edda-history/9\'. `edda history export` writes '
             "one.",
         ),
         ({"format": FORMAT}, 'This history has no "events": expected a list of them.'),

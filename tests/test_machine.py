@@ -54,12 +54,21 @@ async def tagged(ctx, tags: set[str]) -> None: ...
 async def other(ctx, n: int) -> int: ...
 
 
+MADE = []
+
+
+def machine_of(definition):
+    machine = Machine(definition.program("i-1"))
+    MADE.append(machine)
+    return machine
+
+
 class Drive:
     """A machine and the history that it makes."""
 
     def __init__(self, fn):
         self.workflow = fn if hasattr(fn, "program") else workflow(fn)
-        self.machine = Machine(self.workflow.program("i-1"))
+        self.machine = machine_of(self.workflow)
         self.events = []
         self.live(Started(0, T0, self.workflow.name, "{}", 7))
 
@@ -103,16 +112,17 @@ class Drive:
 
     def replayed(self, fn=None):
         """A machine of `fn`, or of the same workflow, fed this history."""
-        machine = Machine((self.workflow if fn is None else workflow(fn)).program("i-1"))
+        machine = machine_of(self.workflow if fn is None else workflow(fn))
         machine.replay(self.events)
         return machine
 
 
 @pytest.fixture(autouse=True)
-def no_garbage():
-    """What one test drops does not complain in the next."""
+def closed():
+    """Every machine is closed when its test ends, as whoever drives one must."""
     yield
-    gc.collect()
+    while MADE:
+        MADE.pop().close()
 
 
 # ---- Asks and answers ------------------------------------------------------------------------
@@ -147,7 +157,7 @@ def test_a_machine_that_has_not_started():
 
     async def wf(ctx): ...
 
-    machine = Machine(workflow(wf).program("i-1"))
+    machine = machine_of(workflow(wf))
     assert repr(machine) == "<Machine of 'wf': 0 events, has not started>"
     machine.feed(CancelRequested(0, T0))
     assert machine.outcome is None
@@ -157,10 +167,15 @@ def test_an_ask_knows_the_line_that_asked():
     """The site of an ask is the line of the workflow, not of the engine."""
 
     async def wf(ctx):
-        await asyncio.gather(act(ctx, 1), asyncio.sleep(1))
+        task = asyncio.create_task(act(ctx, 1))
+        await asyncio.sleep(1)
+        await task
 
-    sites = {event.site.rpartition(":")[0][-15:] for event in Drive(wf).events[1:]}
-    assert sites == {"test_machine.py"}
+    sites = [event.site.rpartition(":") for event in Drive(wf).events[1:]]
+    assert [(file[-15:], int(line) - wf.__code__.co_firstlineno) for file, _, line in sites] == [
+        ("test_machine.py", 2),
+        ("test_machine.py", 1),
+    ]
 
 
 def test_a_failure_is_raised_at_the_await():
@@ -515,6 +530,20 @@ def test_nested_tasks():
     assert drive.result == [[5, 3, 2], [4, 1, 0]]
 
 
+def test_siblings_are_given_up_in_a_set_order():
+    """The order in which a `TaskGroup` gives its tasks up is the same in every process."""
+
+    async def wf(ctx):
+        async with asyncio.TaskGroup() as group:
+            for n in range(20):
+                group.create_task(act(ctx, n))
+
+    drive = Drive(wf)
+    drive.fail("act:1", KeyError("k"))
+    given_up = [event.id for event in drive.events if isinstance(event, Withdrawn)]
+    assert given_up == [f"act:{n}" for n in range(2, 21)]
+
+
 def test_open_asks_do_not_keep_a_workflow_alive():
     """A workflow that returns with tasks under way is finished."""
 
@@ -590,7 +619,7 @@ def test_a_foreign_future_is_named():
     async def wf(ctx):
         await foreign
 
-    for foreign in (asyncio.Future(loop=Machine(workflow(wf).program("x"))._loop), Bare()):
+    for foreign in (asyncio.Future(loop=machine_of(workflow(wf))._loop), Bare()):
         error = Drive(wf).result
         assert type(error) is NotReplayableError
         assert str(error) == (
@@ -674,7 +703,7 @@ def test_closing_runs_no_except_exception():
                     await wait_event(ctx, "paid")
             finally:
                 seen.append("finally")
-                await asyncio.gather(act(ctx, 3), asyncio.sleep(1))
+                await asyncio.wait_for(asyncio.gather(act(ctx, 3), asyncio.sleep(1)), 5)
 
     async def consume(ctx):
         async for _ in numbers(ctx):
@@ -801,8 +830,8 @@ def test_arguments_are_compared_by_value():
             drive.events[index] = Asked(event.seq, event.at, ask)
     assert drive.trace()[1:] == [
         "activity_scheduled tagged:1",
-        "activity_withdrawn tagged:1",
         "activity_scheduled tagged:2",
+        "activity_withdrawn tagged:1",
     ]
     assert list(drive.replayed().open) == ["tagged:2"]
 
@@ -1049,11 +1078,11 @@ def test_every_prefix_yields_the_same_asks(program, data):
     whole = outputs(drive.events)
     for length in range(1, len(drive.events) + 1):
         prefix = drive.events[:length]
-        machine = Machine(drive.workflow.program("i-1"))
+        machine = machine_of(drive.workflow)
         machine.replay(prefix)
         again = outputs([*prefix, *machine.decide().events])
         assert again == whole[: len(again)]
         assert len(again) >= len(outputs(prefix))
-        machine.close()
     assert list(drive.replayed().open) == drive.open
-    drive.machine.close()
+    while MADE:
+        MADE.pop().close()

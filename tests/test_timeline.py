@@ -26,6 +26,7 @@ from edda.history import (
     Attempted,
     CancelRequested,
     Finished,
+    Patched,
     Refused,
     Started,
     Withdrawn,
@@ -182,7 +183,7 @@ def test_every_kind_has_a_glyph_of_its_own():
     """Each kind of event that history knows has a glyph, no two the same, each one column wide."""
     kinds = {*ASKED.values(), *ANSWERED.values(), *FINISHED.values()}
     kinds |= {f"{kind}_withdrawn" for kind in ASKED}
-    kinds |= {event.kind for event in (Started, Attempted, Refused, CancelRequested)}
+    kinds |= {event.kind for event in (Started, Attempted, Patched, Refused, CancelRequested)}
     assert set(GLYPHS) == kinds
     assert len(set(GLYPHS.values())) == len(kinds)
     assert all(len(glyph) == 1 for glyph in GLYPHS.values())

@@ -234,8 +234,7 @@ class MemoryStore:
 
     async def history(self, instance_id: str) -> list[Event]:
         """The history of one instance; empty when there is none."""
-        row = self._rows.get(instance_id)
-        return [] if row is None else list(row.events)
+        return list(self._rows[instance_id].events) if instance_id in self._rows else []
 
     async def find(
         self,
