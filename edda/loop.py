@@ -157,7 +157,10 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         try:
             for task in reversed(self.tasks):
                 if not task.done():
+                    # `asyncio.timeout` and `TaskGroup` in its `finally` ask for the current task.
+                    asyncio.tasks._enter_task(self, task)
                     _drop(task)
+                    asyncio.tasks._leave_task(self, task)
                 elif not task.cancelled():
                     task.exception()  # marks it as retrieved: nobody is left to tell
         finally:

@@ -90,7 +90,7 @@ def database(place):
             await app.result("done", timeout=10)
             await app.start(cli_order, instance_id="waiting", order_id="ORD-2")
             async with asyncio.timeout(10):
-                while await app.status("waiting") != "waiting_for_event":  # noqa: ASYNC110
+                while await app.status("waiting") != "waiting_for_event":
                     await asyncio.sleep(0.005)
 
     asyncio.run(fill())
@@ -212,7 +212,7 @@ def test_show_tells_what_an_instance_is_stuck_on(edda, database):
                 {"type": "paid", "source": "bank", "id": "2", "eddainstanceid": "waiting"}
             )
             async with asyncio.timeout(10):
-                while await app.status("waiting") != "stuck":  # noqa: ASYNC110
+                while await app.status("waiting") != "stuck":
                     await asyncio.sleep(0.005)
 
     asyncio.run(break_it())
@@ -246,7 +246,7 @@ def test_cancel_asks(edda, database):
     async def work():
         async with EddaApp("cli-tests", database, workflows=[cli_order]) as app:
             async with asyncio.timeout(10):
-                while not (await app.status("waiting")).is_final:  # noqa: ASYNC110
+                while not (await app.status("waiting")).is_final:
                     await asyncio.sleep(0.005)
 
     asyncio.run(work())

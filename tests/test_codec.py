@@ -376,7 +376,7 @@ def test_an_annotation_that_cannot_be_found():
 # ---- Exceptions ------------------------------------------------------------------------------
 
 
-class Declined(Exception):  # noqa: N818
+class Declined(Exception):
     made = 0
 
     def __new__(cls, *args):
@@ -395,23 +395,23 @@ class Late(TimeoutError):
         self.seconds = seconds
 
 
-class Holder(Exception):  # noqa: N818
+class Holder(Exception):
     def __init__(self, thing):
         super().__init__("holds")
         self.thing = thing
 
 
-class Mute(Exception):  # noqa: N818
+class Mute(Exception):
     def __str__(self):
         raise OSError
 
 
-class Empty(Exception):  # noqa: N818
+class Empty(Exception):
     def __len__(self):
         return 0
 
 
-class Fussy(Exception):  # noqa: N818
+class Fussy(Exception):
     def __str__(self):
         return f"fussy {self.thing.name}"
 

@@ -309,7 +309,7 @@ def test_unencodable_value_is_an_error_and_no_second_run(world):
         assert len(run.calls(bad)) == 1
 
 
-class Refusal(Exception):  # noqa: N818
+class Refusal(Exception):
     def __init__(self, code: int) -> None:
         BUILT.append(code)
         super().__init__(code)

@@ -901,7 +901,7 @@ def post(app, event, **headers):
 
 async def until_waiting(app, *instances):
     async with asyncio.timeout(10):
-        while {await app.status(one) for one in instances} != {"waiting_for_event"}:  # noqa: ASYNC110
+        while {await app.status(one) for one in instances} != {"waiting_for_event"}:
             await asyncio.sleep(0.005)
 
 

@@ -178,7 +178,7 @@ def test_system_exit_ends_the_task_only(loop):
 
 
 def test_a_lost_exception_is_logged(loop, caplog):
-    """An exception that nobody retrieves is logged with the workflow's name, unless it is closed."""
+    """An exception that nobody retrieves is logged with the workflow's name, unless closed."""
     with caplog.at_level(logging.ERROR):
         loop.call_exception_handler({"message": "lost", "exception": None})
         loop.shut()

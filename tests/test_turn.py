@@ -150,7 +150,7 @@ def test_a_model_that_changed_parks_the_run(edda_sim):
 def test_a_local_class_that_is_not_retryable(edda_sim):
     """A class that cannot be found by name is still the one that a policy names."""
 
-    class Local(Exception):  # noqa: N818
+    class Local(Exception):
         pass
 
     @activity(retry_policy=RetryPolicy(non_retryable=(Local,)))

@@ -152,7 +152,7 @@ def test_cancel_reaches_a_running_activity():
         id = await app.start(lasting)
         await asyncio.sleep(0.005)
         assert await app.cancel(id)
-        while not (await app.status(id)).is_final:  # noqa: ASYNC110
+        while not (await app.status(id)).is_final:
             await asyncio.sleep(0)
         await asyncio.sleep(0)
         return await app.status(id)
@@ -210,7 +210,7 @@ def test_two_workers_share_the_work():
     async def body(app):
         async with EddaApp("rival", workflows=[stepping], store=app.store):
             ids = [await app.start(stepping) for _ in range(10)]
-            while any([not (await app.status(id)).is_final for id in ids]):  # noqa: ASYNC110
+            while any([not (await app.status(id)).is_final for id in ids]):
                 await asyncio.sleep(0.005)
 
     run(body, workflows=[stepping])

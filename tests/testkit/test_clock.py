@@ -194,7 +194,7 @@ def test_a_timer_is_never_early(loop, clock):
 
     async def patient():
         deadline = loop.time() + 0.3000004
-        while loop.time() < deadline:  # noqa: ASYNC110 (what is tested)
+        while loop.time() < deadline:
             await asyncio.sleep(deadline - loop.time())
         done.append(clock.now())
 
@@ -469,7 +469,7 @@ def test_a_busy_loop_is_reported(loop, monkeypatch):
     monkeypatch.setattr("edda_testkit.clock.MAX_ROUNDS", 100)
 
     async def spin():
-        while True:  # noqa: ASYNC110 (what is tested)
+        while True:
             await asyncio.sleep(0)
 
     loop.create_task(spin(), name="spinner")

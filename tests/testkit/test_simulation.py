@@ -357,7 +357,7 @@ def test_a_loop_that_never_rests_is_noticed(sim, monkeypatch):
 
     @activity
     async def spins(ctx):
-        while True:  # noqa: ASYNC110
+        while True:
             await asyncio.sleep(0)
 
     @workflow
