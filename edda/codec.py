@@ -384,15 +384,15 @@ def _same_parts(given: Any, back: Any) -> bool:
 
 
 def _first_change(given: Any, back: Any, path: str = "") -> str:
-    if type(given) is type(back):
-        if isinstance(given, dict):
-            for key, value in given.items():
-                if key in back and not _same(value, back[key]):
-                    return _first_change(value, back[key], f"{path}.{key}" if path else f"{key}")
-        elif isinstance(given, list | tuple) and len(given) == len(back):
-            for index, (value, other) in enumerate(zip(given, back, strict=True)):
-                if not _same(value, other):
-                    return _first_change(value, other, f"{path}[{index}]")
+    members: list[tuple[str, Any, Any]] = []
+    if type(given) is type(back) and isinstance(given, dict):
+        dot = f"{path}." if path else ""
+        members = [(f"{dot}{key}", given[key], back[key]) for key in given if key in back]
+    elif type(given) is type(back) and isinstance(given, list | tuple):
+        members = [(f"{path}[{at}]", *pair) for at, pair in enumerate(zip(given, back))]  # noqa: B905
+    for inner, value, other in members:
+        if not _same(value, other):
+            return _first_change(value, other, inner)
     where = f"{path}: " if path else ""
     return (
         f"{where}{type(given).__name__} {sentence(given)} would become "

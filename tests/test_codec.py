@@ -245,7 +245,7 @@ def test_an_undefined_model_is_refused():
     class Half(BaseModel):
         other: "Nowhere"  # noqa: F821
 
-    with pytest.raises(EncodingError, match="Half.* is not fully defined"):
+    with pytest.raises(EncodingError, match=r"Half.* is not fully defined"):
         Value(Half, "It").encode(Half.model_construct(other=1))
 
 
@@ -336,7 +336,9 @@ def test_wrong_arguments_are_named():
 def test_stored_arguments_that_no_longer_fit():
     """Stored arguments that today's signature cannot take are a clear error."""
     for text in ("{}", '{"a":1,"gone":2}', "[]"):
-        with pytest.raises(DecodingError, match="^f does not fit the type that the code has today"):
+        with pytest.raises(
+            DecodingError, match=r"^f does not fit the type that the code has today"
+        ):
             Parameters(untyped, "f").decode(text)
 
 
@@ -501,9 +503,24 @@ def test_an_exception_that_is_not_plain(thing):
         assert (back.type_name, back.message) == (reference(type(error)), str(error))
 
 
+def test_a_structure_that_changes_is_shown_whole():
+    """Where no single member changed, the message shows the whole value."""
+    for value, back in (({"a": 1}, {"b": 1}), ([1], [1, 2])):
+        hint = Annotated[Any, PlainSerializer(lambda _, back=back: back)]
+        with pytest.raises(EncodingError) as caught:
+            Value(hint, "It").encode(value)
+        kind = type(value).__name__
+        assert str(caught.value) == (
+            f"It cannot be stored: {kind} {value!r} would become {kind} {back!r} after a round "
+            f"trip through JSON. {CURE}"
+        )
+
+
 def test_an_exception_that_cannot_be_rebuilt():
     """An exception whose class no longer tells the same story becomes an ActivityError."""
     entry = {"type": reference(Fussy), "message": "fussy x", "args": []}
+    assert type(decode_error(json.dumps(entry))) is ActivityError
+    entry = {"type": "builtins:UnicodeError", "message": "m", "args": ["m"], "state": 5}
     assert type(decode_error(json.dumps(entry))) is ActivityError
     surrogates = UnicodeEncodeError("ascii", "é", 0, 1, "ordinal")
     assert there_and_back(surrogates).message == str(surrogates)

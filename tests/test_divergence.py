@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from edda.commands import ActivityAsk, Cancellation, Failure, Result, SendAsk, TimerAsk
 from edda.divergence import explain, label
-from edda.history import Asked, Finished, Withdrawn
+from edda.history import Asked, Finished, Patched, Withdrawn
 
 T0 = datetime(2030, 1, 1, tzinfo=UTC)
 
@@ -89,9 +89,11 @@ def test_another_id_is_named():
 
 def test_too_early_is_named():
     """A step that comes before an answer that the history has first is said to be early."""
-    assert middle(explain("w", [act("a")], [act("a")], agreed=0)) == (
-        "a:1 (activity) comes too early: the history has an answer before it."
-    )
+    timer = Asked(0, T0, TimerAsk("sleep:1", "sleep", T0, "shop.py:1"))
+    for early, name in ((act("a"), "a:1 (activity)"), (timer, "sleep:1 (timer)")):
+        assert middle(explain("w", [early], [early], agreed=0)) == (
+            f"{name} comes too early: the history has an answer before it."
+        )
 
 
 def test_too_late_and_too_much():
@@ -126,6 +128,7 @@ def test_labels():
     """Each output has a short phrase of its own."""
     assert label(Asked(0, T0, TimerAsk("sleep:1", "sleep", T0, "?"))) == "sleep:1 (timer)"
     assert label(Withdrawn(0, T0, "a:1", "a", "activity")) == "a:1 given up"
+    assert label(Patched(0, T0, "new-price")) == "patched('new-price')"
     assert label(Finished(0, T0, Cancellation())) == "workflow cancelled"
 
 
