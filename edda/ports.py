@@ -8,6 +8,7 @@ The values that cross the store's door are here too. A turn makes one `Commit`; 
 it in one transaction or not at all (law T1).
 """
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,7 +17,7 @@ from typing import Protocol
 
 from edda.activity import Activity
 from edda.commands import Failure, Outcome, Result
-from edda.events import Envelope
+from edda.events import Envelope, match_values
 from edda.history import Event, Started
 
 __all__ = [
@@ -88,6 +89,14 @@ class Wait:
     values: str | None = None
     model: str | None = None
     on_invalid: str = "reject"
+
+    def fits(self, envelope: Envelope, instance_id: str) -> bool:
+        """Whether the event could answer this wait of that instance (law M3)."""
+        if self.type != envelope.type or envelope.instance_id not in (None, instance_id):
+            return False
+        if self.paths is None:
+            return True
+        return match_values(envelope.document, json.loads(self.paths)) == self.values
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,8 @@ __all__ = ["DEFAULT_RETRY_POLICY", "RetryPolicy"]
 
 JITTER = 0.1
 
-# A value that cannot be stored will not be storable next time, and its step has run already.
+# The next attempt would end the same: a value that cannot be stored, whose step has run already,
+# and an event that every wait it fits refuses.
 _FINAL = (TerminalError, EncodingError, DecodingError, InvalidEventError)
 
 

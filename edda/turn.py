@@ -37,7 +37,7 @@ from edda.errors import (
     RetryExhaustedError,
     RunawayWorkflowError,
 )
-from edda.events import Envelope, canonical, match_values, received
+from edda.events import Envelope, canonical, received
 from edda.history import (
     Answered,
     Asked,
@@ -250,16 +250,10 @@ class Turn:
                         break
 
     def _fits(self, opened: Open, message: Message) -> bool:
-        ask, envelope = opened.ask, message.envelope
-        assert isinstance(ask, EventAsk)
-        if ask.name != envelope.type or message.position in opened.refused:
+        assert isinstance(opened.ask, EventAsk)
+        if message.position in opened.refused:
             return False
-        if envelope.instance_id not in (None, self.instance_id):
-            return False
-        if ask.match is None:
-            return True
-        wait = wait_of(ask)
-        return match_values(envelope.document, json.loads(wait.paths or "[]")) == wait.values
+        return wait_of(opened.ask).fits(message.envelope, self.instance_id)
 
     def _take_message(self, opened: Open, message: Message) -> None:
         ask = opened.ask

@@ -359,7 +359,7 @@ class MemoryStore:
         row.inbox = {
             position: message
             for position, message in row.inbox.items()
-            if any(_fits(wait, row.id, message.envelope) for wait in wanted.values())
+            if any(wait.fits(message.envelope, row.id) for wait in wanted.values())
         }
         for id, wait in wanted.items():
             if id in row.waits:
@@ -374,16 +374,8 @@ class MemoryStore:
         for position in self._by_type.get(wait.type, ()):
             if position > row.since and position not in row.taken and position not in row.inbox:
                 message = self._log[position]
-                if _fits(wait, row.id, message.envelope):
+                if wait.fits(message.envelope, row.id):
                     row.inbox[position] = message
-
-
-def _fits(wait: Wait, instance_id: str, envelope: Envelope) -> bool:
-    if wait.type != envelope.type or envelope.instance_id not in (None, instance_id):
-        return False
-    if wait.paths is None:
-        return True
-    return match_values(envelope.document, json.loads(wait.paths)) == wait.values
 
 
 def _view(row: _Row) -> Instance:
