@@ -6,10 +6,12 @@ too; the rooms behind it are described in `docs/architecture.md`.
 
 from edda.activity import ActivityContext, activity
 from edda.app import EddaApp
+from edda.channel import ChannelMessage, publish, receive, send_to, subscribe, unsubscribe
 from edda.errors import (
     ActivityError,
     ActivityTimeoutError,
     ArgumentError,
+    CompensationError,
     DefinitionError,
     EddaError,
     EncodingError,
@@ -18,7 +20,9 @@ from edda.errors import (
     InstanceNotFoundError,
     InvalidEventError,
     NonDeterminismError,
+    NoTransactionError,
     NotReplayableError,
+    NotSubscribedError,
     ResultTimeout,
     RetryExhaustedError,
     TerminalError,
@@ -26,10 +30,19 @@ from edda.errors import (
     WorkflowFailed,
     WorkflowStuck,
 )
-from edda.events import ReceivedEvent, send_event
+from edda.events import ReceivedEvent, send_event, send_event_transactional
 from edda.ports import Status
 from edda.retry import RetryPolicy
-from edda.waiting import sleep, sleep_until, wait_event, wait_timer, wait_until
+from edda.saga import compensation, on_failure, register_compensation
+from edda.waiting import (
+    discard_events,
+    sleep,
+    sleep_until,
+    wait_any,
+    wait_event,
+    wait_timer,
+    wait_until,
+)
 from edda.workflow import WorkflowContext, workflow
 
 __all__ = [
@@ -37,6 +50,8 @@ __all__ = [
     "ActivityError",
     "ActivityTimeoutError",
     "ArgumentError",
+    "ChannelMessage",
+    "CompensationError",
     "DefinitionError",
     "EddaApp",
     "EddaError",
@@ -45,8 +60,10 @@ __all__ = [
     "InstanceExistsError",
     "InstanceNotFoundError",
     "InvalidEventError",
+    "NoTransactionError",
     "NonDeterminismError",
     "NotReplayableError",
+    "NotSubscribedError",
     "ReceivedEvent",
     "ResultTimeout",
     "RetryExhaustedError",
@@ -58,9 +75,20 @@ __all__ = [
     "WorkflowFailed",
     "WorkflowStuck",
     "activity",
+    "compensation",
+    "discard_events",
+    "on_failure",
+    "publish",
+    "receive",
+    "register_compensation",
     "send_event",
+    "send_event_transactional",
+    "send_to",
     "sleep",
     "sleep_until",
+    "subscribe",
+    "unsubscribe",
+    "wait_any",
     "wait_event",
     "wait_timer",
     "wait_until",

@@ -14,12 +14,17 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 from edda.codec import Parameters, Value, result_of
 from edda.commands import ActivityAsk
-from edda.errors import ArgumentError, DefinitionError
+from edda.errors import ArgumentError, DefinitionError, NoTransactionError
 from edda.loop import user_site
+from edda.machine import Question
 from edda.retry import RetryPolicy
-from edda.workflow import WorkflowContext, check_definition
+from edda.undo import Undo
+from edda.workflow import WorkflowContext, check_definition, check_id
 
-__all__ = ["Activity", "ActivityContext", "activity"]
+__all__ = ["COMPENSATION", "Activity", "ActivityContext", "activity"]
+
+# What `@on_failure` leaves on a function that becomes an activity later.
+COMPENSATION = "__edda_compensation__"
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -30,19 +35,30 @@ C = TypeVar("C")
 class ActivityContext:
     """What an activity knows of the step it performs.
 
-    `attempt` counts from 1.
+    `attempt` counts from 1. `idempotency_key` is `instance_id/activity_id` (and after
+    `ctx.recur` `instance_id~n/activity_id`): the same for every attempt, and for nothing else.
     """
 
     instance_id: str
     workflow_name: str
     activity_id: str
     attempt: int
+    idempotency_key: str
     logger: logging.Logger = field(default_factory=lambda: logging.getLogger("edda.activity"))
+    # Where `connection` and `send_event_transactional` lead to; the engine fills them.
+    transaction: Any = field(default=None, repr=False)
+    outbox: list[Any] = field(default_factory=list, repr=False)
 
     @property
-    def idempotency_key(self) -> str:
-        """`instance_id/activity_id`: the same for every attempt, and for nothing else."""
-        return f"{self.instance_id}/{self.activity_id}"
+    def connection(self) -> Any:
+        """The store's own connection, in the transaction that commits this activity's answer.
+
+        aiosqlite's or asyncpg's, a mapping in memory. Its `commit` is the engine's. Raises
+        `NoTransactionError` unless the activity is `transactional=True`.
+        """
+        if self.transaction is None:
+            raise NoTransactionError(self.activity_id)
+        return self.transaction
 
 
 class Activity(Generic[P, R]):
@@ -55,6 +71,7 @@ class Activity(Generic[P, R]):
         name: str | None = None,
         retry_policy: RetryPolicy | None = None,
         timeout_seconds: float | None = None,
+        transactional: bool = False,
     ) -> None:
         check_definition(fn, "activity")
         self.fn = fn
@@ -62,6 +79,8 @@ class Activity(Generic[P, R]):
         self.is_async = inspect.iscoroutinefunction(fn)
         self.retry_policy = retry_policy
         self.timeout_seconds = timeout_seconds
+        self.is_transactional = transactional
+        self.compensation: Activity[..., Any] | None = getattr(fn, COMPENSATION, None)
         self.parameters = Parameters(fn, f"Activity {self.name!r}")
         self.__doc__ = fn.__doc__
         self.__name__ = fn.__name__
@@ -73,6 +92,11 @@ class Activity(Generic[P, R]):
             raise DefinitionError(
                 f"The activity {self.name!r} has retry_policy={retry_policy!r}: expected a "
                 f"RetryPolicy, e.g. RetryPolicy(max_attempts=3)."
+            )
+        if transactional and not self.is_async:
+            raise DefinitionError(
+                f"The activity {self.name!r} is transactional and a plain function: it shares the "
+                f"store's connection, which belongs to an event loop. Make it `async def`."
             )
         if timeout_seconds is not None and not _is_positive(timeout_seconds):
             raise ArgumentError(
@@ -111,22 +135,33 @@ class Activity(Generic[P, R]):
                 ],
             )
         activity_id = kwargs.pop("activity_id", None)
-        if activity_id is not None and (not isinstance(activity_id, str) or not activity_id):
-            raise ArgumentError(
-                f"Activity {self.name!r}",
-                [f"activity_id must be a non-empty string, got {activity_id!r}"],
-            )
+        check_id(f"Activity {self.name!r}", "activity_id", activity_id)
         site = user_site(sys._getframe(1))  # noqa: SLF001 - the documented way to one's caller
-        return self._step(ctx, site, activity_id, args, kwargs)
+        return self.step(ctx, site, args, kwargs, id=activity_id)
 
-    async def _step(
-        self, ctx: WorkflowContext, site: str, id: str | None, args: Any, kwargs: Any
+    async def step(
+        self,
+        ctx: WorkflowContext,
+        site: str,
+        args: Any,
+        kwargs: Any,
+        *,
+        id: str | None = None,
+        compensates: str | None = None,
     ) -> R:
+        """The recorded step itself; `compensates` is the id of the step that it undoes."""
         arguments = self.parameters.encode(args, kwargs)
-        ask = ActivityAsk(ctx.machine.next_id(self.name, id), self.name, arguments, site)
-        result: R = await ctx.machine.ask(
-            ask, self.result.decode, definition=self, same=self.parameters.same
-        )
+        id = ctx.machine.next_id(self.name, id)
+        ask = ActivityAsk(id, self.name, arguments, site, compensates)
+
+        def decode(text: str) -> R:
+            result: R = self.result.decode(text)
+            if self.compensation is not None:
+                ctx.undos.add(_undo(ctx, self.compensation, ask, self, result))
+            return result
+
+        question = Question(ask, decode, self, self.parameters.same)
+        result: R = await ctx.machine.ask(question)
         return result
 
     @property
@@ -151,6 +186,7 @@ def activity(
     name: str | None = None,
     retry_policy: RetryPolicy | None = None,
     timeout_seconds: float | None = None,
+    transactional: bool = False,
 ) -> "_Decorator": ...
 
 
@@ -161,11 +197,14 @@ def activity(
     name: str | None = None,
     retry_policy: RetryPolicy | None = None,
     timeout_seconds: float | None = None,
+    transactional: bool = False,
 ) -> Any:
     """Make a function `f(ctx, ...)`, async or plain, an activity.
 
     `timeout_seconds` limits one attempt. A plain function runs in a thread, so that it may
-    block. Raises `DefinitionError` for a function without a context parameter.
+    block. A transactional one writes through `ctx.connection`, and what it wrote is committed
+    together with its answer, exactly once: keep it short, nobody else writes meanwhile. Raises
+    `DefinitionError` for a function without a context parameter.
     """
 
     def decorate(fn: Callable[..., Any]) -> Activity[Any, Any]:
@@ -174,6 +213,7 @@ def activity(
             name=name,
             retry_policy=retry_policy,
             timeout_seconds=timeout_seconds,
+            transactional=transactional,
         )
 
     return decorate if fn is None else decorate(fn)
@@ -190,6 +230,23 @@ class _Decorator:  # the type of `activity(...)`; never made
 
     def __call__(self, fn: Any, /) -> Any:
         raise AssertionError(fn)
+
+
+def _undo(
+    ctx: WorkflowContext,
+    compensation: Activity[..., Any],
+    ask: ActivityAsk,
+    done: Activity[..., Any],
+    result: Any,
+) -> Undo:
+    """How a step is undone: with its arguments, and its result, as far as they are taken."""
+
+    def run() -> Coroutine[Any, Any, Any]:
+        known = {"result": result, **done.parameters.named(ask.arguments)}
+        kwargs = {name: known[name] for name in compensation.parameters.names if name in known}
+        return compensation.step(ctx, ask.site, (), kwargs, compensates=ask.id)
+
+    return Undo(ask.id, compensation.name, run)
 
 
 def _is_positive(value: object) -> bool:

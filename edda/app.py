@@ -8,9 +8,11 @@ workflow's name means here, and validates events at the door when it knows the m
 import asyncio
 import base64
 import importlib
+import json
 import logging
 import os
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self
 
@@ -18,9 +20,11 @@ from cloudevents.core.v1.event import CloudEvent
 
 from edda import current
 from edda.attempt import DirectActivities
+from edda.channel import message_of
 from edda.codec import Value, decode_error, encode_error, resolve
 from edda.commands import Cancellation, Failure, Result
 from edda.doors import SystemClock, is_dead, open_store, worker_id
+from edda.errands import Errand, Launch
 from edda.errors import (
     ArgumentError,
     DuplicateWorkflowError,
@@ -36,14 +40,17 @@ from edda.errors import (
     WorkflowStuck,
     sentence,
 )
-from edda.events import TARGET, Envelope, as_envelope, received
+from edda.events import CHANNEL, ENDED, TARGET, Envelope, as_envelope, received
 from edda.history import Event, Started
+from edda.outbox import Relay
 from edda.ports import (
     Activities,
     Clock,
     Delivered,
+    Expired,
     Instance,
     NewInstance,
+    Outgoing,
     Sender,
     Status,
     Store,
@@ -51,9 +58,8 @@ from edda.ports import (
 )
 from edda.retry import DEFAULT_RETRY_POLICY, RetryPolicy
 from edda.sender import HttpSender
-from edda.turn import Post
 from edda.worker import Worker
-from edda.workflow import Workflow, registry
+from edda.workflow import Workflow, check_id, registry
 
 __all__ = ["EddaApp"]
 
@@ -68,8 +74,10 @@ class EddaApp:
     `db_url` is `memory://`, `sqlite:///relative.db`, `sqlite:////absolute.db` or
     `postgresql://...`. `workflows=None` means every workflow decorated at module level, and
     those given to `start`. With `worker=False` the app accepts, and runs nothing.
-    `max_concurrent` limits turns under way, not instances. `store`, `clock`, `activities` and
-    `sender` replace the doors.
+    `max_concurrent` limits turns under way, not instances. Events are kept for `retention`, and
+    longer while a live instance could take them. With `outbox_enabled=False` what activities have
+    sent with `send_event_transactional` is stored, and another app's to post. `store`, `clock`,
+    `activities` and `sender` replace the doors.
     """
 
     def __init__(
@@ -81,6 +89,8 @@ class EddaApp:
         default_retry_policy: RetryPolicy | None = None,
         max_concurrent: int = 1000,
         lease_seconds: float = 30.0,
+        retention: timedelta = timedelta(days=7),
+        outbox_enabled: bool = True,
         broker_url: str | None = None,
         auth: Any = None,
         max_body_bytes: int = 1 << 20,
@@ -109,6 +119,10 @@ class EddaApp:
         for one in workflows or ():
             self.bind(one)
         self._worker: Worker | None = None
+        self.retention = _checked_retention(retention)
+        self.relay = Relay(self.store, self.clock, self.send)
+        self._outbox_enabled = outbox_enabled
+        self._expiry: asyncio.Task[None] | None = None
         self._watcher: asyncio.Task[None] | None = None
         self._waiting: dict[str, set[asyncio.Future[None]]] = {}
         self._opening = asyncio.Lock()
@@ -147,16 +161,20 @@ class EddaApp:
             store=self.store,
             clock=self.clock,
             activities=self._activities,
-            send=self.post,
+            run_errand=self.run_errand,
             names=self.names,
             resolve=self.resolve,
             models=self.models,
             retry_policy=self.default_retry_policy,
             on_over=self._tell,
+            on_sent=self.relay.wake,
             max_concurrent=self._max_concurrent,
             lease_seconds=self._lease_seconds,
         )
         self._worker.open()
+        if self._outbox_enabled:
+            self.relay.open()
+        self._expiry = asyncio.create_task(self._expire_for_ever(), name=f"{self.service_name}-old")
         self._watch()
 
     async def shutdown(self) -> None:
@@ -165,14 +183,16 @@ class EddaApp:
             return
         self.is_open = False
         current.forget(self)
-        watcher, self._watcher = self._watcher, None
-        if watcher is not None:
-            watcher.cancel()
-            await asyncio.gather(watcher, return_exceptions=True)
+        mine = [task for task in (self._watcher, self._expiry) if task is not None]
+        self._watcher = self._expiry = None
+        for task in mine:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
         worker, self._worker = self._worker, None
         try:
             if worker is not None:
                 await worker.close()
+                await self.relay.close()
         finally:
             self._tell_all()
             await self.store.close()
@@ -247,12 +267,23 @@ class EddaApp:
         The same `instance_id` with the same arguments starts once. Raises `ArgumentError`,
         `InstanceExistsError`, `StoreUnavailableError`.
         """
-        self.bind(workflow)
-        _check_id(instance_id)
-        self._check_open(f"{workflow.name}.start()")
+        _check_workflow(workflow)
+        check_id("start", "instance_id", instance_id)
         arguments = workflow.parameters.accept(args, kwargs)
         wanted = instance_id or f"{workflow.name}-{self.clock.entropy(128):032x}"
-        started = Started(0, self.clock.now(), workflow.name, arguments, self.clock.entropy(63))
+        return await self._create(workflow, wanted, arguments)
+
+    async def _create(
+        self,
+        workflow: Workflow[..., Any],
+        wanted: str,
+        arguments: str,
+        parent: str | None = None,
+    ) -> str:
+        self.bind(workflow)
+        self._check_open(f"{workflow.name}.start()")
+        now, seed = self.clock.now(), self.clock.entropy(63)
+        started = Started(0, now, workflow.name, arguments, seed, parent)
         if self._worker is None:
             created = await self.store.create(NewInstance(wanted, workflow.name, started))
         else:
@@ -263,6 +294,8 @@ class EddaApp:
                 raise InstanceExistsError(wanted, f"the workflow {name!r}")
             if not workflow.parameters.same(known.arguments, arguments):
                 raise InstanceExistsError(wanted, f"the arguments {known.arguments}")
+            if known.parent != parent and parent is not None:
+                raise InstanceExistsError(wanted, "another parent")
         return wanted
 
     async def instance(self, instance_id: str) -> Instance:
@@ -388,6 +421,10 @@ class EddaApp:
     async def handle_events(self, envelopes: Sequence[Envelope]) -> list[Delivered]:
         """Accept events, all or none. Raises `InvalidEventError` for the first refused one."""
         self._check_open("handle_events()")
+        for envelope in envelopes:
+            if envelope.type.startswith(ENDED):
+                problem = f"the type {envelope.type!r} is the engine's own: use another name"
+                raise ArgumentError("CloudEvent", [problem])
         delivered = await self.store.deliver(envelopes, self._judge)
         refusals = [refusal for one in delivered for refusal in one.refusals]
         if refusals:
@@ -397,20 +434,73 @@ class EddaApp:
         return delivered
 
     async def send(self, envelope: Envelope, broker_url: str | None = None) -> None:
-        """Post an event to a broker where one is named, else accept it here."""
+        """Post an event to a broker where one is named, else accept it here.
+
+        A channel's messages are for instances, and stay here.
+        """
         url = broker_url or self.broker_url or os.environ.get("EDDA_BROKER_URL")
-        if url:
+        if url and not envelope.type.startswith(CHANNEL):
             await self._sender.post(envelope, url)
         else:
             await self.handle_events([envelope])
 
-    async def post(self, post: Post) -> Result | Failure:
-        """Make one attempt to send an event for a workflow."""
+    async def publish(
+        self, channel: str, data: Any, metadata: Mapping[str, Any] | None = None
+    ) -> str:
+        """Publish a message to a channel from outside, and return its id when it is stored."""
+        return await self._publish(channel, data, metadata, None)
+
+    async def send_to(
+        self,
+        instance_id: str,
+        channel: str,
+        data: Any,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> str:
+        """Send a message of a channel to one instance from outside; its id when it is stored."""
+        if not instance_id:
+            raise ArgumentError("send_to", ["instance_id must be a non-empty string"])
+        return await self._publish(channel, data, metadata, instance_id)
+
+    async def _publish(
+        self, channel: str, data: Any, metadata: Mapping[str, Any] | None, target: str | None
+    ) -> str:
+        envelope = message_of(channel, data, metadata, target, self.clock.now())
+        await self.handle_events([envelope])
+        return envelope.id
+
+    async def run_errand(self, errand: Errand) -> Result | Failure:
+        """Make one attempt at what the engine does for a workflow."""
         try:
-            await self.send(post.envelope, post.broker_url)
+            if isinstance(errand, Launch):
+                child = errand.child
+                await self._create(errand.workflow, child, errand.arguments, errand.parent)
+                return Result(json.dumps(child))
+            await self.send(errand.envelope, errand.broker_url)
         except Exception as error:  # goes to the workflow, by way of the retry policy
             return Failure(encode_error(error))
-        return Result(post.envelope.text)
+        return Result(errand.envelope.text)
+
+    async def expired_messages(self, *, limit: int = 100, after: int = 0) -> list[Expired]:
+        """Events that expired and that no instance ever took, by position, those after one."""
+        return await self.store.expired(limit=limit, after=after)
+
+    async def pending_events(self, *, limit: int = 100, after: int = 0) -> list[Outgoing]:
+        """Events of the outbox that are not posted yet, with the last error of each."""
+        return await self.store.outgoing(limit=limit, after=after)
+
+    async def expire(self) -> int:
+        """Drop events that are older than `retention` and that nobody could take; how many."""
+        return await self.store.expire(self.clock.now() - self.retention)
+
+    async def _expire_for_ever(self) -> None:
+        period = min(3600.0, self.retention.total_seconds() / 10)
+        while True:
+            await asyncio.sleep(period)
+            try:
+                await self.expire()
+            except StoreError as error:
+                logger.warning("Cannot drop expired events: %s", error)
 
     def _judge(self, wait: Wait, envelope: Envelope) -> str | None:
         """Why a wait refuses an event, as an encoded error, or None (law M6)."""
@@ -446,6 +536,7 @@ class EddaApp:
                 await asyncio.sleep(1)
             if self._worker is not None:
                 self._worker.wake_all()
+                self.relay.wake()
             self._tell_all()
 
     def _tell(self, instance_id: str) -> None:
@@ -471,11 +562,11 @@ def _check_workflow(workflow: object) -> None:
         )
 
 
-def _check_id(instance_id: object) -> None:
-    if instance_id is not None and (not isinstance(instance_id, str) or not instance_id):
-        raise ArgumentError(
-            "start", [f"instance_id must be a non-empty string, got {sentence(instance_id)}"]
-        )
+def _checked_retention(retention: object) -> timedelta:
+    if not isinstance(retention, timedelta) or retention <= timedelta(0):
+        problem = f"retention must be a positive timedelta, got {sentence(retention)}"
+        raise ArgumentError("EddaApp", [problem])
+    return retention
 
 
 def _mapped_data(event: Mapping[str, Any]) -> Any:

@@ -42,7 +42,15 @@ async def attempt(
     try:
         args, kwargs = activity.parameters.decode(call.arguments)
         if with_context:
-            ctx = ActivityContext(call.instance_id, call.workflow, call.id, call.attempt)
+            ctx = ActivityContext(
+                call.instance_id,
+                call.workflow,
+                call.id,
+                call.attempt,
+                call.key,
+                transaction=call.connection,
+                outbox=call.outbox,
+            )
             args = (ctx, *args)
         if activity.timeout_seconds is None:
             value = await _run(function, args, kwargs, in_thread=in_thread)

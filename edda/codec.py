@@ -111,22 +111,18 @@ class Parameters:
     parameter with a default changes nothing that is stored.
     """
 
-    __slots__ = ("_signature", "_value", "function", "what")
+    __slots__ = ("_signature", "_value", "function", "names", "what")
 
     def __init__(self, function: Callable[..., Any], what: str) -> None:
         self.function = function
         self.what = what
         signature = inspect.signature(function)
         self._signature = signature.replace(parameters=list(signature.parameters.values())[1:])
+        self.names = tuple(self._signature.parameters)
         self._value: Value | None = None
 
     def __repr__(self) -> str:
         return f"<Parameters {self._signature} of {self.what}>"
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The names of the parameters, in order."""
-        return tuple(self._signature.parameters)
 
     def encode(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
         """The JSON object of a call's arguments. Raises `ArgumentError` or `EncodingError`."""
@@ -148,12 +144,16 @@ class Parameters:
     def decode(self, text: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """`args` and `kwargs` for a call without `ctx`. Raises `DecodingError`."""
         try:
-            bound = inspect.BoundArguments(self._signature, self._codec.decode(text))
+            bound = inspect.BoundArguments(self._signature, self.named(text))
             args, kwargs = bound.args, bound.kwargs
             self._signature.bind(*args, **kwargs)
         except TypeError as error:
             raise DecodingError(self.what, str(error)) from error
         return args, kwargs
+
+    def named(self, text: str) -> dict[str, Any]:
+        """The arguments that were given, by name. Raises `DecodingError`."""
+        return dict(self._codec.decode(text))
 
     def same(self, one: str, other: str) -> bool:
         """Whether two texts mean equal arguments (a set has no order, a dict's is no matter)."""

@@ -17,27 +17,42 @@ __all__ = [
     "ActivityAsk",
     "Answer",
     "Ask",
+    "CallAsk",
     "Cancellation",
     "EventAsk",
     "Expiry",
     "Failure",
+    "Mode",
     "Outcome",
+    "ReceiveAsk",
+    "Recurrence",
     "Result",
+    "ResultAsk",
     "SendAsk",
+    "StartAsk",
     "TimerAsk",
+    "WaitAsk",
+    "deadline_of",
     "digest",
 ]
+
+# Who gets a message of a channel: every subscriber, one of them, or the one it is sent to.
+Mode = Literal["broadcast", "competing", "direct"]
 
 
 @dataclass(frozen=True, slots=True)
 class ActivityAsk:
-    """Run the activity `name` with `arguments`, a JSON object of the arguments given."""
+    """Run the activity `name` with `arguments`, a JSON object of the arguments given.
+
+    `compensates` is the id of the step that a compensation undoes.
+    """
 
     kind: ClassVar[Literal["activity"]] = "activity"
     id: str
     name: str
     arguments: str
     site: str
+    compensates: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +96,54 @@ class SendAsk:
     site: str
 
 
-Ask = ActivityAsk | TimerAsk | EventAsk | SendAsk
+@dataclass(frozen=True, slots=True)
+class ReceiveAsk:
+    """Answer with the next message of the channel `name`, or fail at `deadline`.
+
+    `mode` is that of the subscription it reads.
+    """
+
+    kind: ClassVar[Literal["message"]] = "message"
+    id: str
+    name: str
+    deadline: datetime | None
+    timeout_seconds: float | None
+    mode: Mode
+    site: str
+
+
+@dataclass(frozen=True, slots=True)
+class StartAsk:
+    """Start an instance `child` of the workflow `name`, once, and answer with its id.
+
+    `is_awaited` says that the child shall tell how it ends.
+    """
+
+    kind: ClassVar[Literal["start"]] = "start"
+    id: str
+    name: str
+    arguments: str
+    child: str
+    is_awaited: bool
+    site: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResultAsk:
+    """Answer with the outcome of `child`, an instance of the workflow `name` started here."""
+
+    kind: ClassVar[Literal["child"]] = "child"
+    id: str
+    name: str
+    child: str
+    site: str
+
+
+Ask = ActivityAsk | TimerAsk | EventAsk | SendAsk | ReceiveAsk | StartAsk | ResultAsk
+
+# Those that somebody performs, and those that a message of the log answers.
+CallAsk = ActivityAsk | SendAsk | StartAsk
+WaitAsk = EventAsk | ReceiveAsk | ResultAsk
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +170,26 @@ class Expiry:
     """Its deadline came first."""
 
 
+@dataclass(frozen=True, slots=True)
+class Recurrence:
+    """It goes on as a fresh history of the same instance, with `arguments` (a JSON object)."""
+
+    arguments: str
+
+
 Answer = Result | Failure | Expiry
-Outcome = Result | Failure | Cancellation
+Outcome = Result | Failure | Cancellation | Recurrence
+
+
+def deadline_of(ask: Ask) -> datetime | None:
+    """When an ask is answered or given up by time alone; None for never."""
+    match ask:
+        case TimerAsk():
+            return ask.due
+        case EventAsk() | ReceiveAsk():
+            return ask.deadline
+        case _:
+            return None
 
 
 def digest(arguments: str) -> str:

@@ -1,18 +1,21 @@
 """What to say when code and history part ways: the two sequences, aligned (law H3).
 
-Pure text. The machine decides *that* they differ; here it is only put into words. The alignment
-is a longest common subsequence, so that one inserted step reads as one insertion and the steps
-after it still stand beside their old selves.
+Whether one output agrees with another, and the words when it does not; pure, both. When they are
+compared the machine decides. The alignment is a longest common subsequence, so that one inserted
+step reads as one insertion and the steps after it still stand beside their old selves.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import assert_never
 
-from edda.commands import ActivityAsk, Failure, Result, SendAsk
-from edda.history import Asked, Finished, Output, Patched, Withdrawn
+from edda.codec import decode_error
+from edda.commands import ActivityAsk, CallAsk, Failure, Outcome, Result, SendAsk, StartAsk
+from edda.history import Asked, Finished, Output, Patched, Subscribed, Unsubscribed, Withdrawn
 
-__all__ = ["explain"]
+__all__ = ["agrees", "explain"]
+
+Same = Callable[[str, str], bool]
 
 _CURE = (
     "Nothing was committed. If the change is meant, keep the old path for instances that "
@@ -26,6 +29,39 @@ _Row = tuple[str, Output | None, Output | None]
 CONTEXT = 3
 # Lines of difference shown.
 SHOWN = 12
+
+
+def agrees(recorded: Output, fresh: Output, same: Same | None) -> bool:
+    """Whether the code does what history recorded: kind, name, id and arguments (law H3).
+
+    `same` says whether two texts mean equal arguments. Durations, timeouts, matches and models
+    are not compared: the recorded deadline stands.
+    """
+    match recorded, fresh:
+        case Asked(ask=old), Asked(ask=new):
+            if (old.kind, old.name, old.id) != (new.kind, new.name, new.id):
+                return False
+            if isinstance(old, CallAsk) and isinstance(new, CallAsk):
+                return old.arguments == new.arguments or (
+                    same is not None and same(old.arguments, new.arguments)
+                )
+            return True
+        case Subscribed(), Subscribed():
+            return (recorded.id, recorded.mode) == (fresh.id, fresh.mode)
+        case Finished(), Finished():
+            return _same_outcome(recorded.outcome, fresh.outcome)
+        case _:
+            return type(recorded) is type(fresh) and recorded.id == fresh.id
+
+
+def _same_outcome(one: Outcome, other: Outcome) -> bool:
+    match one, other:
+        case Failure(), Failure():
+            # The text of a traceback names lines, which every edit moves.
+            was, now = decode_error(one.error), decode_error(other.error)
+            return type(was) is type(now) and str(was) == str(now)
+        case _:
+            return one == other
 
 
 def explain(
@@ -58,6 +94,10 @@ def label(output: Output) -> str:
             return f"{output.id} given up"
         case Patched():
             return f"patched({output.id!r})"
+        case Subscribed():
+            return f"subscribe to {output.id!r} ({output.mode})"
+        case Unsubscribed():
+            return f"unsubscribe from {output.id!r}"
         case Finished():
             return output.kind.replace("_", " ")
         case _:  # pragma: no cover
@@ -122,8 +162,8 @@ def _align(old: Sequence[Output], new: Sequence[Output]) -> list[_Row]:
 
 def _payload(output: Output) -> str:
     match output:
-        case Asked(ask=ActivityAsk(arguments=arguments) | SendAsk(arguments=arguments)):
-            return arguments
+        case Asked(ask=ActivityAsk() | SendAsk() | StartAsk() as ask):
+            return ask.arguments
         case Finished(outcome=Result(text) | Failure(text)):
             return text
         case _:

@@ -17,6 +17,7 @@ __all__ = [
     "AmbiguousAppError",
     "ArgumentError",
     "BrokerError",
+    "CompensationError",
     "DecodingError",
     "DefinitionError",
     "DuplicateIdError",
@@ -30,8 +31,10 @@ __all__ = [
     "InvalidEventError",
     "LeaseLost",
     "NoAppError",
+    "NoTransactionError",
     "NonDeterminismError",
     "NotReplayableError",
+    "NotSubscribedError",
     "ResultTimeout",
     "RetryExhaustedError",
     "RunawayWorkflowError",
@@ -264,6 +267,40 @@ class RetryExhaustedError(EddaError):
         return self.__cause__
 
 
+class NoTransactionError(EddaError, RuntimeError):
+    """An activity asks for the store's connection and is not transactional."""
+
+    code = "E406"
+
+    def __init__(self, activity_id: str) -> None:
+        super().__init__(
+            f"ctx.connection in {activity_id!r}: only a transactional activity shares the store's "
+            f"transaction. Declare it with @activity(transactional=True)."
+        )
+
+
+class CompensationError(EddaError):
+    """A workflow ended badly, and not all that it had done could be undone.
+
+    `undone` and `failed` are the ids of steps; the cause is what the workflow ended with.
+    """
+
+    code = "E405"
+
+    def __init__(
+        self, error: BaseException, undone: Sequence[str], failed: Sequence[tuple[str, str, str]]
+    ) -> None:
+        listed = "; ".join(f"{step} (by {by}: {why})" for step, by, why in failed)
+        super().__init__(
+            f"The workflow ended with {type(error).__name__}: {error}, and could not be undone as "
+            f"a whole. Not undone: {listed}. Undone: {', '.join(undone) or 'nothing'}. What is "
+            f"left must be undone by hand."
+        )
+        self.undone = list(undone)
+        self.failed = [step for step, _, _ in failed]
+        self.__cause__ = error
+
+
 # ---- Events ----------------------------------------------------------------------------------
 
 
@@ -306,6 +343,27 @@ class BrokerError(EddaError):
     def __init__(self, url: str, reason: str) -> None:
         super().__init__(f"The broker at {url} did not take the event: {reason}")
         self.url = url
+
+
+class NotSubscribedError(EddaError, RuntimeError):
+    """A workflow reads a channel that it has not subscribed to, or in another way."""
+
+    code = "E504"
+
+    def __init__(self, channel: str, found: str | None, wanted: str | None = None) -> None:
+        if wanted is None:
+            text = (
+                f"receive() from the channel {channel!r}, which this workflow has not subscribed "
+                f"to: `await subscribe(ctx, {channel!r})` first."
+            )
+        else:
+            text = (
+                f"This workflow reads the channel {channel!r} in the mode {found!r}, and asks for "
+                f"{wanted!r}. A channel is read in one way: unsubscribe first, or use another "
+                f"channel."
+            )
+        super().__init__(text)
+        self.channel = channel
 
 
 # ---- Instances -------------------------------------------------------------------------------
@@ -412,14 +470,14 @@ class StoreUrlError(StoreError, ValueError):
 
 
 class StoreVersionError(StoreError):
-    """The database was written by a newer version."""
+    """The database was written by another version."""
 
     code = "E703"
 
     def __init__(self, where: str, found: int, known: int) -> None:
         super().__init__(
-            f"{where} has schema version {found}, and this version of Edda knows versions up to "
-            f"{known}. Nothing was changed. Upgrade edda-durable, or use another database."
+            f"{where} has schema version {found}, and this version of Edda reads version {known}. "
+            f"Nothing was changed. Use the edda-durable that wrote it, or another database."
         )
         self.found = found
         self.known = known

@@ -20,14 +20,18 @@ from cloudevents.core.v1.event import CloudEvent
 from pydantic import ValidationError
 from pydantic_core import to_jsonable_python
 
+from edda.activity import ActivityContext
 from edda.codec import Value, problems
 from edda.commands import SendAsk
 from edda.current import current_host
 from edda.errors import ArgumentError, EddaError, InvalidEventError, sentence
 from edda.loop import WorkflowLoop, user_site
-from edda.machine import Machine
+from edda.machine import Machine, Question
 
 __all__ = [
+    "CHANNEL",
+    "ENDED",
+    "TARGET",
     "Envelope",
     "ReceivedEvent",
     "as_cloudevent",
@@ -36,13 +40,19 @@ __all__ = [
     "lookup",
     "match_values",
     "received",
+    "record_send",
     "send_event",
+    "send_event_transactional",
 ]
 
 M = TypeVar("M")
 
 # The extension that addresses an event to one instance (law M3).
 TARGET = "eddainstanceid"
+
+# How types of the engine's own begin: a channel's messages, and a child's end (from nobody else).
+CHANNEL = "edda.channel."
+ENDED = "edda.ended."
 
 _CORE = ("specversion", "id", "source", "type", "time", "subject", "datacontenttype", "dataschema")
 _NAME = re.compile(r"[a-z0-9]+")
@@ -179,7 +189,8 @@ async def _send(
     loop = asyncio.get_running_loop()
     if isinstance(loop, WorkflowLoop):
         assert isinstance(loop.timers, Machine)
-        return await _record(loop.timers, attributes, data, broker_url, site)
+        step = f"send_event_{attributes['type']}"
+        return await record_send(loop.timers, step, attributes, data, broker_url, site)
     if attributes["id"] is None:
         attributes["id"] = secrets.token_hex(16)
     envelope = as_envelope(attributes, data)
@@ -191,25 +202,70 @@ async def _send(
     return as_cloudevent(envelope)
 
 
-async def _record(
-    machine: Machine, attributes: dict[str, Any], data: Any, broker_url: str | None, site: str
+async def record_send(  # noqa: PLR0917 - those of send_event
+    machine: Machine,
+    step: str,
+    attributes: dict[str, Any],
+    data: Any,
+    broker_url: str | None,
+    site: str,
 ) -> CloudEvent:
-    name = str(attributes["type"])
-    ask_id = machine.next_id(f"send_event_{name}")
+    """Send an event as a recorded step of a workflow, `step:n`, and return it."""
+    ask_id = machine.next_id(step)
     # The event's id follows from the step, so that a repeated attempt is the same event.
-    given = attributes["id"] or f"{machine.program.instance_id}/{ask_id}"
+    given = attributes.get("id") or f"{machine.scope}/{ask_id}"
     envelope = as_envelope({**attributes, "id": given, "time": machine.now}, data)
     arguments = json.dumps(
         {"broker_url": broker_url, "event": envelope.document}, ensure_ascii=False
     )
-    ask = SendAsk(ask_id, name, arguments, site)
-    text = await machine.ask(ask, lambda text: text, same=_same_json)
+    ask = SendAsk(ask_id, envelope.type, arguments, site)
+    text = await machine.ask(Question(ask, lambda text: text, None, _same_json))
     document = json.loads(text)
     return as_cloudevent(Envelope(document["type"], document["source"], document["id"], text))
 
 
 def _same_json(one: str, other: str) -> bool:
     return bool(json.loads(one) == json.loads(other))
+
+
+async def send_event_transactional(
+    ctx: ActivityContext,
+    event_type: str,
+    source: str | None = None,
+    data: Any = None,
+    *,
+    event_source: str | None = None,
+    event_data: Any = None,
+    subject: str | None = None,
+    extensions: Mapping[str, str | int | bool] | None = None,
+) -> str:
+    """Send a CloudEvent if, and only if, this activity's answer is committed; return its id.
+
+    It is stored with the answer and posted after it, at least once, to the app's broker or,
+    without one, to the app itself. The id is the same for every attempt of the step.
+    `event_source` and `event_data` are other names of `source` and `data`.
+    """
+    _check_activity(ctx)
+    attributes = {
+        "type": event_type,
+        "source": source if source is not None else event_source,
+        "id": f"{ctx.idempotency_key}/event:{len(ctx.outbox) + 1}",
+        "time": datetime.now(UTC),
+        "subject": subject,
+        **(extensions or {}),
+    }
+    envelope = as_envelope(attributes, data if data is not None else event_data)
+    ctx.outbox.append(envelope)
+    return envelope.id
+
+
+def _check_activity(ctx: object) -> None:
+    if not isinstance(ctx, ActivityContext):
+        problem = (
+            f"its first argument must be an activity's ctx, got {type(ctx).__name__}; in a "
+            f"workflow `await send_event(...)` is a recorded step already"
+        )
+        raise ArgumentError("send_event_transactional", [problem])
 
 
 # ---- Matching --------------------------------------------------------------------------------

@@ -1,10 +1,10 @@
 """What happened to one instance: an append-only list of events, and its JSON form.
 
 A history is a transcript. *Inputs* (`Started`, `Answered`, `CancelRequested`) are what the
-machine was fed; *outputs* (`Asked`, `Withdrawn`, `Patched`, `Finished`) are what the code did
-about them, in order, up to the next input; *notes* (`Attempted`, `Refused`) are facts about an
-open ask that the code never sees. Feeding the inputs of any prefix again yields the same outputs
-(law H2).
+machine was fed; *outputs* (`Asked`, `Withdrawn`, `Patched`, `Subscribed`, `Unsubscribed`,
+`Finished`) are what the code did about them, in order, up to the next input; *notes*
+(`Attempted`, `Refused`) are facts about an open ask that the code never sees. Feeding the inputs
+of any prefix again yields the same outputs (law H2).
 
 Two JSON forms: rows for stores, where payloads stay text and are not parsed, and documents
 (`edda-history/1`) for people and files. Nothing here knows where rows are kept.
@@ -25,9 +25,14 @@ from edda.commands import (
     EventAsk,
     Expiry,
     Failure,
+    Mode,
     Outcome,
+    ReceiveAsk,
+    Recurrence,
     Result,
+    ResultAsk,
     SendAsk,
+    StartAsk,
     TimerAsk,
     digest,
 )
@@ -48,6 +53,8 @@ __all__ = [
     "Refused",
     "Row",
     "Started",
+    "Subscribed",
+    "Unsubscribed",
     "Withdrawn",
     "as_document",
     "as_row",
@@ -57,7 +64,7 @@ __all__ = [
 
 FORMAT = "edda-history/1"
 
-AskKind = Literal["activity", "timer", "event", "send"]
+AskKind = Literal["activity", "timer", "event", "send", "message", "start", "child"]
 
 # What an ask of each kind is called in `event.kind`, by what became of it.
 ASKED: dict[AskKind, str] = {
@@ -65,6 +72,9 @@ ASKED: dict[AskKind, str] = {
     "timer": "timer_set",
     "event": "event_awaited",
     "send": "send_requested",
+    "message": "message_awaited",
+    "start": "child_requested",
+    "child": "child_awaited",
 }
 ANSWERED: dict[tuple[AskKind, type[Answer]], str] = {
     ("activity", Result): "activity_completed",
@@ -75,23 +85,37 @@ ANSWERED: dict[tuple[AskKind, type[Answer]], str] = {
     ("event", Expiry): "event_timed_out",
     ("send", Result): "event_sent",
     ("send", Failure): "send_failed",
+    ("message", Result): "message_received",
+    ("message", Expiry): "message_timed_out",
+    ("start", Result): "child_started",
+    ("start", Failure): "child_refused",
+    ("child", Result): "child_completed",
+    ("child", Failure): "child_failed",
 }
 FINISHED = {
     Result: "workflow_completed",
     Failure: "workflow_failed",
     Cancellation: "workflow_cancelled",
+    Recurrence: "workflow_recurred",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The instance was accepted. `seed` feeds `ctx.random`; `arguments` is a JSON object."""
+    """The instance was accepted. `seed` feeds `ctx.random`; `arguments` is a JSON object.
+
+    `parent` is the instance that is told how this one ends. After `ctx.recur`, `recurred` counts
+    how often, and `subscriptions` are the channels and modes that were kept.
+    """
 
     seq: int
     at: datetime
     name: str
     arguments: str
     seed: int
+    parent: str | None = None
+    recurred: int = 0
+    subscriptions: tuple[tuple[str, Mode], ...] = ()
     kind: ClassVar[str] = "workflow_started"
     id: ClassVar[str] = "workflow"
 
@@ -208,6 +232,35 @@ class Patched:
 
 
 @dataclass(frozen=True, slots=True)
+class Subscribed:
+    """The code reads the channel `id` from here on."""
+
+    seq: int
+    at: datetime
+    id: str
+    mode: Mode
+    kind: ClassVar[str] = "channel_subscribed"
+
+    @property
+    def name(self) -> str:
+        return self.id
+
+
+@dataclass(frozen=True, slots=True)
+class Unsubscribed:
+    """The code reads the channel `id` no more."""
+
+    seq: int
+    at: datetime
+    id: str
+    kind: ClassVar[str] = "channel_unsubscribed"
+
+    @property
+    def name(self) -> str:
+        return self.id
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
     """The code ended. Nothing follows."""
 
@@ -223,7 +276,7 @@ class Finished:
 
 
 Input = Started | Answered | CancelRequested
-Output = Asked | Withdrawn | Patched | Finished
+Output = Asked | Withdrawn | Patched | Subscribed | Unsubscribed | Finished
 Note = Attempted | Refused
 Event = Input | Output | Note
 
@@ -257,7 +310,14 @@ def _fields(event: Event) -> tuple[dict[str, Any], str | None]:
     head: dict[str, Any] = {"kind": event.kind, "at": event.at.isoformat()}
     match event:
         case Started():
-            return head | {"name": event.name, "seed": event.seed}, event.arguments
+            head |= {"name": event.name, "seed": event.seed}
+            if event.parent is not None:
+                head["parent"] = event.parent
+            if event.recurred:
+                head["recurred"] = event.recurred
+            if event.subscriptions:
+                head["subscriptions"] = [list(pair) for pair in event.subscriptions]
+            return head, event.arguments
         case Asked():
             return _ask_fields(head, event.ask)
         case Answered():
@@ -269,8 +329,10 @@ def _fields(event: Event) -> tuple[dict[str, Any], str | None]:
             return head, _payload(event.outcome)
         case Withdrawn():
             return head | {"id": event.id, "name": event.name}, None
-        case Patched():
+        case Patched() | Unsubscribed():
             return head | {"id": event.id}, None
+        case Subscribed():
+            return head | {"id": event.id, "mode": event.mode}, None
         case Attempted():
             return head | {
                 "id": event.id,
@@ -298,15 +360,28 @@ def _ask_fields(head: dict[str, Any], ask: Ask) -> tuple[dict[str, Any], str | N
     head["name"] = ask.name
     head["site"] = ask.site
     match ask:
-        case ActivityAsk() | SendAsk():
+        case ActivityAsk():
+            if ask.compensates is not None:
+                head["compensates"] = ask.compensates
             return head, ask.arguments
+        case SendAsk():
+            return head, ask.arguments
+        case StartAsk():
+            head["child"] = ask.child
+            head["awaited"] = ask.is_awaited
+            return head, ask.arguments
+        case ResultAsk():
+            head["child"] = ask.child
+            return head, None
+        case ReceiveAsk():
+            head["mode"] = ask.mode
+            _add_deadline(head, ask)
+            return head, None
         case TimerAsk():
             head["due"] = ask.due.isoformat()
             return head, None
         case EventAsk():
-            if ask.deadline is not None:
-                head["deadline"] = ask.deadline.isoformat()
-                head["timeout_seconds"] = ask.timeout_seconds
+            _add_deadline(head, ask)
             if ask.model is not None:
                 head["model"] = ask.model
             if ask.on_invalid != "reject":
@@ -316,9 +391,15 @@ def _ask_fields(head: dict[str, Any], ask: Ask) -> tuple[dict[str, Any], str | N
             assert_never(ask)
 
 
+def _add_deadline(head: dict[str, Any], ask: EventAsk | ReceiveAsk) -> None:
+    if ask.deadline is not None:
+        head["deadline"] = ask.deadline.isoformat()
+        head["timeout_seconds"] = ask.timeout_seconds
+
+
 def _payload(outcome: Answer | Outcome) -> str | None:
     match outcome:
-        case Result(value):
+        case Result(value) | Recurrence(value):
             return value
         case Failure(error):
             return error
@@ -399,7 +480,19 @@ def _event(seq: int, head: dict[str, Any], payload: str | None) -> Event:
         )
     match kind:
         case "workflow_started":
-            return Started(seq, at, head["name"], _text(payload), head["seed"])
+            subscriptions = tuple(
+                (name, _mode(mode)) for name, mode in head.get("subscriptions", ())
+            )
+            return Started(
+                seq,
+                at,
+                head["name"],
+                _text(payload),
+                head["seed"],
+                head.get("parent"),
+                head.get("recurred", 0),
+                subscriptions,
+            )
         case "attempt_failed":
             return Attempted(
                 seq,
@@ -417,12 +510,18 @@ def _event(seq: int, head: dict[str, Any], payload: str | None) -> Event:
             return CancelRequested(seq, at)
         case "patched":
             return Patched(seq, at, head["id"])
+        case "channel_subscribed":
+            return Subscribed(seq, at, head["id"], _mode(head["mode"]))
+        case "channel_unsubscribed":
+            return Unsubscribed(seq, at, head["id"])
         case "workflow_completed":
             return Finished(seq, at, Result(_text(payload)))
         case "workflow_failed":
             return Finished(seq, at, Failure(_text(payload)))
         case "workflow_cancelled":
             return Finished(seq, at, Cancellation())
+        case "workflow_recurred":
+            return Finished(seq, at, Recurrence(_text(payload)))
     if (withdrawn := _WITHDRAWN.get(kind)) is not None:
         return Withdrawn(seq, at, head["id"], head["name"], withdrawn)
     raise ValueError(f"{kind!r} is no kind of event")
@@ -437,17 +536,38 @@ def _answer(outcome: type[Answer], payload: str | None) -> Answer:
 def _ask(kind: AskKind, head: dict[str, Any], payload: str | None) -> Ask:
     match kind:
         case "activity":
-            return ActivityAsk(head["id"], head["name"], _text(payload), head["site"])
+            return ActivityAsk(
+                head["id"], head["name"], _text(payload), head["site"], head.get("compensates")
+            )
         case "send":
             return SendAsk(head["id"], head["name"], _text(payload), head["site"])
         case "timer":
             return TimerAsk(head["id"], head["name"], _time(head["due"]), head["site"])
+        case "start":
+            return StartAsk(
+                head["id"],
+                head["name"],
+                _text(payload),
+                head["child"],
+                head["awaited"],
+                head["site"],
+            )
+        case "child":
+            return ResultAsk(head["id"], head["name"], head["child"], head["site"])
+        case "message":
+            return ReceiveAsk(
+                head["id"],
+                head["name"],
+                _deadline(head),
+                head.get("timeout_seconds"),
+                _mode(head["mode"]),
+                head["site"],
+            )
         case "event":
-            deadline = head.get("deadline")
             return EventAsk(
                 head["id"],
                 head["name"],
-                None if deadline is None else _time(deadline),
+                _deadline(head),
                 head.get("timeout_seconds"),
                 payload,
                 head.get("model"),
@@ -458,13 +578,29 @@ def _ask(kind: AskKind, head: dict[str, Any], payload: str | None) -> Ask:
             assert_never(kind)
 
 
+def _deadline(head: dict[str, Any]) -> datetime | None:
+    deadline = head.get("deadline")
+    return None if deadline is None else _time(deadline)
+
+
+def _mode(text: str) -> Mode:
+    if text not in _MODES:
+        raise ValueError(f"{text!r} is no mode of a subscription")
+    return _MODES[text]
+
+
 def _text(payload: str | None) -> str:
     if payload is None:
         raise ValueError("its payload is missing")
     return payload
 
 
-_KINDS: tuple[AskKind, ...] = ("activity", "timer", "event", "send")
+_MODES: dict[str, Mode] = {
+    "broadcast": "broadcast",
+    "competing": "competing",
+    "direct": "direct",
+}
+_KINDS: tuple[AskKind, ...] = tuple(ASKED)
 _ASKED: dict[str, AskKind] = {ASKED[kind]: kind for kind in _KINDS}
 _ANSWERED = {text: key for key, text in ANSWERED.items()}
 _WITHDRAWN: dict[str, AskKind] = {f"{kind}_withdrawn": kind for kind in _KINDS}

@@ -146,6 +146,11 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         if not handle.is_cancelled:
             self._ready.append(handle)
 
+    def halt(self) -> None:
+        """Run nothing any more."""
+        self._ready.clear()
+        self._closed = True
+
     def shut(self) -> None:
         """Close every coroutine that is still suspended. No `except Exception` runs (law T4)."""
         self._ready.clear()

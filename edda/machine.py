@@ -21,23 +21,24 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextvars import Context
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Protocol, assert_never
+from typing import Any, NoReturn, Protocol, assert_never
 
 from edda.codec import decode_error, encode_error
 from edda.commands import (
-    ActivityAsk,
     Answer,
     Ask,
     Cancellation,
     EventAsk,
     Expiry,
     Failure,
+    Mode,
     Outcome,
+    ReceiveAsk,
+    Recurrence,
     Result,
-    SendAsk,
     TimerAsk,
 )
-from edda.divergence import explain
+from edda.divergence import agrees, explain
 from edda.errors import ArgumentError, DuplicateIdError, EventTimeoutError, NonDeterminismError
 from edda.history import (
     Answered,
@@ -51,11 +52,13 @@ from edda.history import (
     Patched,
     Refused,
     Started,
+    Subscribed,
+    Unsubscribed,
     Withdrawn,
 )
 from edda.loop import Handle, WorkflowLoop
 
-__all__ = ["Decision", "Machine", "Open", "Program"]
+__all__ = ["Decision", "Machine", "Open", "Program", "Question"]
 
 
 class Program(Protocol):
@@ -76,12 +79,26 @@ class Program(Protocol):
         """The JSON text of what the coroutine returned."""
 
 
+@dataclass(frozen=True, slots=True)
+class Question:
+    """An ask with what makes a value of its answer.
+
+    `definition` is the author's object behind it (the activity), for who performs it; `same` says
+    whether two texts of arguments mean the same.
+    """
+
+    ask: Ask
+    decode: Callable[[str], Any]
+    definition: Any = None
+    same: Callable[[str, str], bool] | None = None
+
+
 @dataclass(slots=True)
 class Open:
     """An ask that waits for its answer, and what the machine needs when it comes.
 
-    `definition` is the author's object behind the ask (the activity), for who performs it;
-    `attempts` and `retry_at` follow the notes of its failed attempts.
+    `definition` and `same` are those of its question; `attempts` and `retry_at` follow the notes
+    of its failed attempts.
     """
 
     ask: Ask
@@ -113,6 +130,8 @@ class Machine:
         self.open: dict[str, Open] = {}
         self.outcome: Outcome | None = None
         self.is_replaying = False
+        self.is_compensating = False  # set by who undoes a saga, while it does
+        self.subscriptions: dict[str, Mode] = {}  # by channel
         self.length = 0
         self.now: datetime | None = None
         self.started: Started | None = None
@@ -125,7 +144,7 @@ class Machine:
         self._fresh: deque[Output] = deque()
         self._patches: dict[str, bool] = {}  # by id: whether this instance takes the new side
         self._patched: set[str] = set()
-        self._asked: list[Output] = []
+        self.asked: list[Output] = []
         self._decided: list[Event] = []
 
     def __repr__(self) -> str:
@@ -153,8 +172,8 @@ class Machine:
         `recorded` is the whole history, for the message when code and history part ways.
         """
         match event:
-            case Asked() | Withdrawn() | Patched() | Finished():
-                if not self._fresh or not self._matches(event, self._fresh[0]):
+            case Asked() | Withdrawn() | Patched() | Subscribed() | Unsubscribed() | Finished():
+                if not self._fresh or not self._agrees(event, self._fresh[0]):
                     raise self._divergence(recorded)
                 self._adopt(event, self._fresh.popleft())
             case Attempted():
@@ -190,6 +209,13 @@ class Machine:
         return Decision(events, self.outcome)
 
     @property
+    def scope(self) -> str:
+        """What ids of this history are unique within: the instance, and how often it recurred."""
+        assert self.started is not None
+        times = self.started.recurred
+        return f"{self.program.instance_id}~{times}" if times else self.program.instance_id
+
+    @property
     def next_seq(self) -> int:
         """The sequence number of the next event."""
         return self.length + len(self._fresh)
@@ -212,6 +238,7 @@ class Machine:
             case Started():
                 assert self._root is None, "an instance starts once"
                 self.started = event
+                self.subscriptions = dict(event.subscriptions)
                 self._loop.salt = event.seed
                 self._root = self._loop.create_task(
                     # An empty context: what a worker keeps in context variables is not replayed.
@@ -252,39 +279,22 @@ class Machine:
         self._counts[name] += 1
         return f"{name}:{self._counts[name]}"
 
-    async def ask(
-        self,
-        ask: Ask,
-        decode: Callable[[str], Any],
-        *,
-        definition: Any = None,
-        same: Callable[[str, str], bool] | None = None,
-    ) -> Any:
-        """Ask, wait for the answer and return what `decode` makes of it, or raise its error."""
+    async def ask(self, *questions: Question) -> Any:
+        """Ask, wait for the first answer, and return its value or raise its error.
+
+        The other questions are given up then.
+        """
         future: asyncio.Future[Any] = asyncio.Future(loop=self._loop)
-
-        def resolve(answer: Answer) -> None:
-            if future.cancelled():
-                return
-            match answer:
-                case Result(value):
-                    # A stored value that does not fit today's code is no fault of the workflow:
-                    # the error passes through `feed` to the turn, which parks the instance.
-                    future.set_result(decode(value))
-                case Failure(error):
-                    future.set_exception(decode_error(error))
-                case Expiry():
-                    future.set_exception(_expired(ask))
-                case _:  # pragma: no cover
-                    assert_never(answer)
-
-        opened = Open(ask, resolve, definition, same)
-        self._post(opened)
+        opened = [
+            Open(one.ask, _resolver(one, future), one.definition, one.same) for one in questions
+        ]
+        for one in opened:
+            self._post(one)
         try:
             return await future
-        except asyncio.CancelledError:
-            self._withdraw(opened)
-            raise
+        finally:
+            for one in opened:
+                self._withdraw(one)
 
     def _post(self, opened: Open) -> None:
         ask = opened.ask
@@ -307,6 +317,35 @@ class Machine:
             self._emit(Patched(self.next_seq, self._time(), id))
         return is_new
 
+    def subscribe(self, channel: str, mode: Mode) -> None:
+        """Read a channel from here on; without effect when the code does already."""
+        if channel not in self.subscriptions and not self._loop.is_closed():
+            self.subscriptions[channel] = mode
+            self._emit(Subscribed(self.next_seq, self._time(), channel, mode))
+
+    def unsubscribe(self, channel: str) -> None:
+        """Read a channel no more; without effect when the code does not."""
+        if channel in self.subscriptions and not self._loop.is_closed():
+            del self.subscriptions[channel]
+            self._emit(Unsubscribed(self.next_seq, self._time(), channel))
+
+    async def recur(self, arguments: str) -> NoReturn:
+        """End here, to go on as a fresh history with `arguments`. Nothing runs after it."""
+        if not self._loop.is_closed():
+            self.outcome = Recurrence(arguments)
+            self._emit(Finished(self.next_seq, self._time(), self.outcome))
+            self._loop.halt()
+        await asyncio.Future(loop=self._loop)
+        raise AssertionError("nobody answers it")
+
+    async def cancel_others(self) -> None:
+        """Cancel every task but the one that asks, and wait for their ends."""
+        current = asyncio.current_task(self._loop)
+        others = [task for task in self._loop.tasks if task is not current and not task.done()]
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+
     def _withdraw(self, opened: Open) -> None:
         ask = opened.ask
         if self.open.pop(ask.id, None) is not None and not self._loop.is_closed():
@@ -314,7 +353,7 @@ class Machine:
 
     def _emit(self, output: Output) -> None:
         self._fresh.append(output)
-        self._asked.append(output)
+        self.asked.append(output)
 
     def _time(self) -> datetime:
         assert self.now is not None, "nothing runs before the first event"
@@ -343,26 +382,8 @@ class Machine:
 
     # ---- Comparing -----------------------------------------------------------------------------
 
-    def _matches(self, recorded: Output, fresh: Output) -> bool:
-        match recorded, fresh:
-            case Asked(ask=old), Asked(ask=new):
-                if (old.kind, old.name, old.id) != (new.kind, new.name, new.id):
-                    return False
-                match old, new:
-                    case ActivityAsk() | SendAsk(), ActivityAsk() | SendAsk():
-                        same = self._ids[new.id]
-                        return old.arguments == new.arguments or (
-                            same is not None and same(old.arguments, new.arguments)
-                        )
-                return True
-            case Withdrawn(), Withdrawn():
-                return recorded.id == fresh.id
-            case Patched(), Patched():
-                return recorded.id == fresh.id
-            case Finished(), Finished():
-                return _same_outcome(recorded.outcome, fresh.outcome)
-            case _:
-                return False
+    def _agrees(self, recorded: Output, fresh: Output) -> bool:
+        return agrees(recorded, fresh, self._ids.get(fresh.id))
 
     def _adopt(self, recorded: Output, fresh: Output) -> None:
         # The recorded ask stands: its deadline was set once.
@@ -370,11 +391,9 @@ class Machine:
             self.open[fresh.id].ask = recorded.ask
 
     def _divergence(self, recorded: Iterable[Event]) -> NonDeterminismError:
-        outputs = [
-            event for event in recorded if isinstance(event, Asked | Withdrawn | Patched | Finished)
-        ]
-        agreed = len(self._asked) - len(self._fresh)
-        return NonDeterminismError(explain(self.program.name, outputs, self._asked, agreed=agreed))
+        outputs = [event for event in recorded if isinstance(event, Output)]
+        agreed = len(self.asked) - len(self._fresh)
+        return NonDeterminismError(explain(self.program.name, outputs, self.asked, agreed=agreed))
 
 
 # What asyncio's own timers are called in a history.
@@ -385,16 +404,25 @@ _TIMER_NAMES = {
 }
 
 
+def _resolver(question: Question, future: "asyncio.Future[Any]") -> Callable[[Answer], None]:
+    def resolve(answer: Answer) -> None:
+        if future.done():
+            return
+        match answer:
+            case Result(value):
+                # A stored value that does not fit today's code is no fault of the workflow:
+                # the error passes through `feed` to the turn, which parks the instance.
+                future.set_result(question.decode(value))
+            case Failure(error):
+                future.set_exception(decode_error(error))
+            case Expiry():
+                future.set_exception(_expired(question.ask))
+            case _:  # pragma: no cover
+                assert_never(answer)
+
+    return resolve
+
+
 def _expired(ask: Ask) -> BaseException:
-    assert isinstance(ask, EventAsk), "only waits expire"
+    assert isinstance(ask, EventAsk | ReceiveAsk), "only waits expire"
     return EventTimeoutError(ask.name, ask.timeout_seconds or 0.0)
-
-
-def _same_outcome(one: Outcome, other: Outcome) -> bool:
-    match one, other:
-        case Failure(), Failure():
-            # The text of a traceback names lines, which every edit moves.
-            was, now = decode_error(one.error), decode_error(other.error)
-            return type(was) is type(now) and str(was) == str(now)
-        case _:
-            return one == other

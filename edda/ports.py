@@ -10,13 +10,14 @@ it in one transaction or not at all (law T1).
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol
 
 from edda.activity import Activity
-from edda.commands import Failure, Outcome, Result
+from edda.commands import Failure, Mode, Outcome, Result
 from edda.events import Envelope, match_values
 from edda.history import Event, Started
 
@@ -29,14 +30,18 @@ __all__ = [
     "Committed",
     "Created",
     "Delivered",
+    "Expired",
     "Instance",
     "Judge",
     "Lease",
     "Message",
     "NewInstance",
+    "Outgoing",
     "Sender",
     "Status",
     "Store",
+    "Subscription",
+    "Transaction",
     "Wait",
 ]
 
@@ -80,7 +85,8 @@ class Wait:
     """An open wait as the store keeps it, to find the instances an event concerns.
 
     `paths` are the paths of its match, sorted, as a JSON list; `values` the values they must
-    have (`events.match_values`); both are None without a match.
+    have (`events.match_values`); both are None without a match. `mode` is that of the
+    subscription it reads, None for a wait for an event.
     """
 
     id: str
@@ -89,14 +95,25 @@ class Wait:
     values: str | None = None
     model: str | None = None
     on_invalid: str = "reject"
+    mode: Mode | None = None
 
     def fits(self, envelope: Envelope, instance_id: str) -> bool:
         """Whether the event could answer this wait of that instance (law M3)."""
         if self.type != envelope.type or envelope.instance_id not in (None, instance_id):
             return False
+        if self.mode == "direct" and envelope.instance_id is None:
+            return False
         if self.paths is None:
             return True
         return match_values(envelope.document, json.loads(self.paths)) == self.values
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """A channel that an instance reads: the type of its messages, and who gets each."""
+
+    type: str
+    mode: Mode
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +168,11 @@ class Commit:
     positions that answered a wait or were refused by one. `due` is the next instant something
     happens by itself, None for never. `release` gives the lease back, unless the inbox holds
     something for the instance.
+
+    `subscriptions` is the full set too: a channel is read from the commit that first has it; a
+    competing one is a queue that is there before. `outbox` are events to be posted, `messages`
+    events to be accepted, `cancels` instances to be cancelled. With `restart` the history is
+    replaced by this start; what was taken, and the subscriptions, stay.
     """
 
     lease: Lease
@@ -162,6 +184,11 @@ class Commit:
     due: datetime | None
     release: bool
     problem: str | None = None
+    subscriptions: tuple[Subscription, ...] = ()
+    outbox: tuple[Envelope, ...] = ()
+    messages: tuple[Envelope, ...] = ()
+    cancels: tuple[str, ...] = ()
+    restart: Started | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,12 +196,13 @@ class Committed:
     """What a turn learns from its commit: its whole inbox, and whether it may go on.
 
     `is_released` is False when the lease was kept because `messages` or `cancel_requested`
-    give the turn more to do.
+    give the turn more to do. `woken` are other instances that have something to do by it.
     """
 
     messages: tuple[Message, ...] = ()
     cancel_requested: bool = False
     is_released: bool = False
+    woken: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,8 +234,47 @@ class Instance:
     problem: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """An event of the outbox: committed, and not posted yet. `error` is why not, the last time."""
+
+    position: int
+    envelope: Envelope
+    attempts: int = 0
+    due: datetime | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Expired:
+    """What is known of an event that no instance took before it expired."""
+
+    position: int
+    at: datetime
+    type: str
+    source: str
+    id: str
+
+
 # Whether a wait refuses an event: why, or None. Called inside the store's transaction.
 Judge = Callable[[Wait, Envelope], str | None]
+
+
+class Transaction(Protocol):
+    """An open transaction, for an activity that writes to the store's own database.
+
+    `connection` is the store's own (aiosqlite's, asyncpg's, a dict in memory).
+    """
+
+    @property
+    def connection(self) -> Any:
+        """What the activity writes through; its own `commit` must not be called."""
+
+    async def commit(self, commit: Commit) -> Committed:
+        """Apply a step together with what was written, and end the transaction."""
+
+    async def rollback(self) -> None:
+        """Undo what was written, and end the transaction."""
 
 
 class Store(Protocol):
@@ -243,6 +310,12 @@ class Store(Protocol):
         keeps its waits and due time, whatever the commit says.
         """
 
+    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
+        """A transaction of one's own; left without `commit`, it is rolled back.
+
+        Nobody else writes meanwhile, where the database has one writer at a time.
+        """
+
     async def renew(self, leases: Sequence[Lease], lease_seconds: float) -> list[Lease]:
         """Prolong leases; those that are not held any more are missing from the answer."""
 
@@ -260,6 +333,33 @@ class Store(Protocol):
         An event that some waits fit and all of those refuse (by `judge`; a wait with
         `on_invalid="raise"` refuses nothing) is not stored, and then none is.
         """
+
+    async def expire(self, before: datetime) -> int:
+        """Drop events accepted before an instant, except those a live instance could still take.
+
+        That is: it is not finished, it was there (or had subscribed) before the event came, it has
+        not taken it, and its workflow has waited for this type before. Returns how many went.
+        """
+
+    async def expired(self, *, limit: int = 100, after: int = 0) -> list[Expired]:
+        """Events that expired unread, by position, those after a position."""
+
+    async def take_outgoing(self, *, limit: int, lease_seconds: float) -> list[Outgoing]:
+        """Take up to `limit` events of the outbox that are due, oldest first.
+
+        They are due again when the lease ends.
+        """
+
+    async def settle_outgoing(
+        self, position: int, *, error: str | None = None, retry_at: datetime | None = None
+    ) -> None:
+        """An event of the outbox was posted; or was not, with `error`, and is due at `retry_at`."""
+
+    async def outgoing(self, *, limit: int = 100, after: int = 0) -> list[Outgoing]:
+        """The events of the outbox, by position, those after a position."""
+
+    async def outgoing_due(self) -> datetime | None:
+        """When the next event of the outbox is due."""
 
     async def request_cancel(self, instance_id: str) -> bool:
         """Ask for cancellation and wake the instance; False when it has ended or is unknown."""
@@ -302,7 +402,12 @@ class Clock(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One attempt of one activity to make. `arguments` is the JSON text of the ask."""
+    """One attempt of one activity to make. `arguments` is the JSON text of the ask.
+
+    `key` names the step among all steps of all instances. A transactional one gets the
+    `connection` of its transaction. `outbox` fills with the events that are to be sent if the
+    attempt's answer is committed.
+    """
 
     activity: Activity[..., object]
     instance_id: str
@@ -310,6 +415,9 @@ class Call:
     id: str
     arguments: str
     attempt: int
+    key: str
+    connection: Any = None
+    outbox: list[Envelope] = field(default_factory=list)
 
 
 class Activities(Protocol):

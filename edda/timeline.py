@@ -22,8 +22,12 @@ from edda.commands import (
     Expiry,
     Failure,
     Outcome,
+    ReceiveAsk,
+    Recurrence,
     Result,
+    ResultAsk,
     SendAsk,
+    StartAsk,
     TimerAsk,
 )
 from edda.history import (
@@ -36,6 +40,8 @@ from edda.history import (
     Patched,
     Refused,
     Started,
+    Subscribed,
+    Unsubscribed,
     Withdrawn,
 )
 from edda.ports import Instance, Status
@@ -70,11 +76,26 @@ GLYPHS = {
     "event_sent": "▲",
     "send_failed": "▽",
     "send_withdrawn": "⊡",
+    "message_awaited": "◁",
+    "message_received": "◀",
+    "message_timed_out": "◂",
+    "message_withdrawn": "⊳",
+    "child_requested": "⬡",
+    "child_started": "⬢",
+    "child_refused": "⬣",
+    "start_withdrawn": "⌬",
+    "child_awaited": "☐",
+    "child_completed": "☑",
+    "child_failed": "☒",
+    "child_withdrawn": "⊔",
+    "channel_subscribed": "⊞",
+    "channel_unsubscribed": "⊠",
     "cancel_requested": "⊗",
     "patched": "⊕",
     "workflow_completed": "■",
     "workflow_failed": "✖",
     "workflow_cancelled": "□",
+    "workflow_recurred": "↺",
 }
 
 # A pause shorter than this says nothing about the workflow and is left out.
@@ -257,6 +278,10 @@ def _said(event: Event) -> str:
             return "given up"
         case Patched():
             return "takes the new side"
+        case Subscribed():
+            return f"subscribes, {event.mode}"
+        case Unsubscribed():
+            return "unsubscribes"
         case Attempted():
             wait = duration_text(event.retry_at - event.at)
             return f"attempt {event.attempt} failed, again in {wait}: {_error(event.error)}"
@@ -273,16 +298,21 @@ def _said(event: Event) -> str:
 def _asked(ask: Ask, at: datetime) -> str:
     match ask:
         case ActivityAsk():
-            return f"({_arguments(ask.arguments)})"
+            undoes = "" if ask.compensates is None else f"undoes {ask.compensates} "
+            return f"{undoes}({_arguments(ask.arguments)})"
+        case StartAsk():
+            return f"starts {ask.child} ({_arguments(ask.arguments)})"
+        case ResultAsk():
+            return f"waits for the end of {ask.child}"
+        case ReceiveAsk():
+            return _waits(ask.deadline, at)
         case TimerAsk():
             if ask.name.endswith("until"):
                 return f"until {clock_text(ask.due)}"
             return f"for {duration_text(ask.due - at)}"
         case EventAsk():
             match = "" if ask.match is None else f" with {_plain(json.loads(ask.match))}"
-            if ask.deadline is None:
-                return f"waits{match}"
-            return f"waits at most {duration_text(ask.deadline - at)}{match}"
+            return f"{_waits(ask.deadline, at)}{match}"
         case SendAsk():
             asked = json.loads(ask.arguments)
             to = asked.get("broker_url")
@@ -291,16 +321,20 @@ def _asked(ask: Ask, at: datetime) -> str:
             assert_never(ask)
 
 
+def _waits(deadline: datetime | None, at: datetime) -> str:
+    return "waits" if deadline is None else f"waits at most {duration_text(deadline - at)}"
+
+
 def _answered(event: Answered) -> str:
     tries = "" if event.attempts == 1 else f" after {event.attempts} attempts"
     match event.outcome:
-        case Result(value) if event.of == "event":
+        case Result(value) if event.of in ("event", "message"):
             message = json.loads(value)
             return f"received from {message['source']}: {_data(message)}"
-        case Result(value) if event.of == "activity":
+        case Result(value) if event.of in ("activity", "child"):
             return f"returned{tries} {_plain(json.loads(value))}"
         case Result():
-            return "sent" if event.of == "send" else "fired"
+            return _DONE.get(event.of, "fired")
         case Failure(error):
             return f"failed{tries}: {_error(error)}"
         case Expiry():
@@ -317,8 +351,13 @@ def _outcome(outcome: Outcome) -> str:
             return f"failed: {_error(error)}"
         case Cancellation():
             return "cancelled"
+        case Recurrence(arguments):
+            return f"goes on with ({_arguments(arguments)})"
         case _:  # pragma: no cover
             assert_never(outcome)
+
+
+_DONE = {"send": "sent", "start": "started"}
 
 
 def _arguments(text: str) -> str:

@@ -9,25 +9,31 @@ simulation in tests. Deliberately absent: tasks, sleeping, queues, and any choic
 beyond law M7's: the earlier answer wins, and at one instant the event.
 """
 
-import json
 from collections.abc import Callable, Iterator, MutableMapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import blake2b
+from typing import Any
 
 from edda.activity import Activity
 from edda.codec import Value, decode_error, encode_error, reference
 from edda.commands import (
-    ActivityAsk,
     Answer,
+    CallAsk,
     Cancellation,
     EventAsk,
     Expiry,
     Failure,
+    ReceiveAsk,
+    Recurrence,
     Result,
-    SendAsk,
+    ResultAsk,
+    StartAsk,
     TimerAsk,
+    WaitAsk,
+    deadline_of,
 )
+from edda.errands import Errand, answer_of_end, end_of, job_of, restart_of, wait_of
 from edda.errors import (
     ActivityError,
     DecodingError,
@@ -37,7 +43,7 @@ from edda.errors import (
     RetryExhaustedError,
     RunawayWorkflowError,
 )
-from edda.events import Envelope, canonical, received
+from edda.events import CHANNEL, Envelope, received
 from edda.history import (
     Answered,
     Asked,
@@ -45,24 +51,25 @@ from edda.history import (
     CancelRequested,
     Event,
     Refused,
+    Withdrawn,
 )
 from edda.machine import Machine, Open
-from edda.ports import Call, Claimed, Clock, Commit, Committed, Message, Status, Store, Wait
+from edda.ports import (
+    Call,
+    Claimed,
+    Clock,
+    Commit,
+    Committed,
+    Message,
+    Status,
+    Store,
+    Subscription,
+    Transaction,
+)
 from edda.retry import DEFAULT_RETRY_POLICY, RetryPolicy
 from edda.workflow import Workflow
 
-__all__ = ["Post", "Step", "Turn", "wait_of"]
-
-
-@dataclass(frozen=True, slots=True)
-class Post:
-    """One attempt to send an event for a workflow."""
-
-    instance_id: str
-    id: str
-    envelope: Envelope
-    broker_url: str | None
-    attempt: int
+__all__ = ["Step", "Turn"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +79,16 @@ class Step:
     `calls` are to be begun now, each answered by `Turn.answer`; `dropped` are the ids of calls
     whose outcome is not wanted any more. `due` is when the instance next does something by
     itself: `Turn.poke` is called then at the latest. `is_over` means the turn has ended and the
-    lease is given back.
+    lease is given back. `woken` are other instances that have something to do by it; `has_sent`
+    means there is something in the outbox.
     """
 
-    calls: tuple[Call | Post, ...] = ()
+    calls: tuple[Call | Errand, ...] = ()
     dropped: tuple[str, ...] = ()
     due: datetime | None = None
     is_over: bool = False
+    woken: tuple[str, ...] = ()
+    has_sent: bool = False
 
 
 class Turn:
@@ -101,7 +111,7 @@ class Turn:
         self.lease = claimed.lease
         self.instance_id = claimed.lease.instance_id
         self.machine = Machine(workflow.program(self.instance_id))
-        self.in_flight: dict[str, int] = {}  # call id → attempt
+        self.in_flight: dict[str, Call | Errand] = {}  # by id
         self._workflow = workflow
         self._store = store
         self._clock = clock
@@ -113,7 +123,11 @@ class Turn:
         self._cancel_requested = claimed.cancel_requested
         self._events: list[Event] = []
         self._taken: list[int] = []
-        self._is_over = False
+        self._outbox: list[Envelope] = []
+        self._woken: tuple[str, ...] = ()
+        self._has_sent = False
+        self._transaction: Transaction | None = None
+        self.is_over = False
 
     def __repr__(self) -> str:
         return f"<Turn of {self.instance_id!r}: {self.machine!r}, {len(self.in_flight)} calls>"
@@ -130,26 +144,34 @@ class Turn:
             self._history = ()
         return await self._advance()
 
-    async def answer(self, id: str, outcome: Result | Failure) -> Step:
-        """A call came out. An answer nobody waits for any more is dropped."""
-        attempt = self.in_flight.pop(id, None)
+    async def answer(
+        self, id: str, outcome: Result | Failure, transaction: Transaction | None = None
+    ) -> Step:
+        """A call came out. An answer nobody waits for any more is dropped.
+
+        With `transaction` it is committed together with what was written there (law T2); what
+        was written with an answer that is dropped is not committed.
+        """
+        call = self.in_flight.pop(id, None)
         opened = self.machine.open.get(id)
-        if attempt is not None and opened is not None:
+        self._transaction = transaction
+        if call is None or opened is None:
+            await self._roll_back()
+        else:
             try:
-                self._take_answer(opened, attempt, outcome)
+                self._take_answer(opened, call, outcome)
             except _UNFIT as error:
                 return await self._park(error)
         return await self._advance()
 
     async def poke(self) -> Step:
         """Something may have become due or arrived: look, and go on."""
-        committed = await self._store.commit(self._commit(release=False))
-        self._learn(committed)
+        await self._save(self._commit(release=False))
         return await self._advance()
 
     def close(self) -> None:
         """Drop the coroutine (law T4). What was not committed did not happen (law T1)."""
-        self._is_over = True
+        self.is_over = True
         self.machine.close()
 
     # ---- A step ----------------------------------------------------------------------------------
@@ -169,18 +191,30 @@ class Turn:
             is_idle = not calls and not self.in_flight
             if not self._events and not self._taken and not is_idle:
                 break
-            self._learn(await self._store.commit(self._commit(release=is_idle, busy=bool(calls))))
-            if self._is_over:
-                due = self.due
+            commit = self._commit(release=is_idle, busy=bool(calls))
+            await self._save(commit)
+            if self.is_over:
                 dropped += self._drop(lambda _: True)
                 self.close()
-                return Step((), dropped, due, is_over=True)
+                return self._step((), dropped, commit.due, is_over=True)
             if not self._has_more():
                 assert not is_idle, "a store keeps the lease of an idle turn only for a reason"
                 break
         for call in calls:
-            self.in_flight[call.id] = call.attempt
-        return Step(calls, dropped, self.due)
+            self.in_flight[call.id] = call
+        return self._step(calls, dropped, self.due)
+
+    def _step(
+        self,
+        calls: tuple[Call | Errand, ...],
+        dropped: tuple[str, ...],
+        due: datetime | None,
+        *,
+        is_over: bool = False,
+    ) -> Step:
+        woken, self._woken = self._woken, ()
+        has_sent, self._has_sent = self._has_sent, False
+        return Step(calls, dropped, due, is_over, woken, has_sent)
 
     def _drop(self, is_dropped: Callable[[str], bool]) -> tuple[str, ...]:
         dropped = tuple(filter(is_dropped, self.in_flight))
@@ -194,21 +228,16 @@ class Turn:
         return min(filter(None, map(self._due_of, self.machine.open.values())), default=None)
 
     def _due_of(self, opened: Open) -> datetime | None:
-        match opened.ask:
-            case TimerAsk(due=due):
-                return due
-            case EventAsk(deadline=deadline):
-                return deadline
-            case _:
-                return None if opened.ask.id in self.in_flight else opened.retry_at
+        if isinstance(opened.ask, CallAsk):
+            return None if opened.ask.id in self.in_flight else opened.retry_at
+        return deadline_of(opened.ask)
 
     def _can_commit_later(self) -> bool:
         # Asks for activities alone can be committed with the first answer: were they lost with
         # the process, the code would ask for the same again. Everything else is committed
         # before anything is performed, deadlines above all.
         return not self._taken and all(
-            isinstance(event, Asked) and isinstance(event.ask, ActivityAsk | SendAsk)
-            for event in self._events
+            isinstance(event, Asked) and isinstance(event.ask, CallAsk) for event in self._events
         )
 
     def _has_more(self) -> bool:
@@ -228,20 +257,27 @@ class Turn:
             _, _, _, opened, message = ready
             if message is not None:
                 self._take_message(opened, message)
-            elif isinstance(opened.ask, EventAsk):
-                self._feed_answer(opened, Expiry())
-            else:
+            elif isinstance(opened.ask, TimerAsk):
                 self._feed_answer(opened, Result("null"))
+            else:
+                self._feed_answer(opened, Expiry())
 
     def _ready(self) -> Iterator[tuple[datetime, int, int, Open, Message | None]]:
         """What can be fed now, with its time; at one instant an event before a deadline (M7)."""
         now = self._clock.now()
         claimed: set[int] = set()
+        # A wait that is not registered yet has not seen the log: what came earlier comes first.
+        fresh = {event.ask.id for event in self._events if isinstance(event, Asked)}
         for order, opened in enumerate(self.machine.open.values()):
-            due = None if opened.retry_at is not None else self._due_of(opened)
-            if due is not None and due <= now:
+            ask = opened.ask
+            due = deadline_of(ask)
+            if (
+                due is not None
+                and due <= now
+                and (isinstance(ask, TimerAsk) or ask.id not in fresh)
+            ):
                 yield due, 1, order, opened, None
-            if isinstance(opened.ask, EventAsk):
+            if isinstance(ask, WaitAsk):
                 for message in self._messages:
                     position = message.position
                     if position not in claimed and self._fits(opened, message):
@@ -250,16 +286,17 @@ class Turn:
                         break
 
     def _fits(self, opened: Open, message: Message) -> bool:
-        assert isinstance(opened.ask, EventAsk)
+        assert isinstance(opened.ask, WaitAsk)
         if message.position in opened.refused:
             return False
         return wait_of(opened.ask).fits(message.envelope, self.instance_id)
 
     def _take_message(self, opened: Open, message: Message) -> None:
         ask = opened.ask
-        assert isinstance(ask, EventAsk)
         outcome: Answer = Result(message.envelope.text)
-        if opened.definition is not None:
+        if isinstance(ask, ResultAsk):
+            outcome = answer_of_end(message.envelope)
+        elif isinstance(ask, EventAsk) and opened.definition is not None:
             try:
                 received(message.envelope.text, opened.definition)
             except InvalidEventError as error:
@@ -285,14 +322,17 @@ class Turn:
         )
         # No other wait of this instance takes it: it is dealt with here.
         if not any(
-            isinstance(other.ask, EventAsk) and self._fits(other, message)
+            isinstance(other.ask, WaitAsk) and self._fits(other, message)
             for other in machine.open.values()
         ):
             self._messages = tuple(m for m in self._messages if m is not message)
             self._taken.append(message.position)
 
-    def _take_answer(self, opened: Open, attempt: int, outcome: Result | Failure) -> None:
-        if isinstance(outcome, Failure):
+    def _take_answer(self, opened: Open, call: Call | Errand, outcome: Result | Failure) -> None:
+        attempt = call.attempt
+        if isinstance(outcome, Result):
+            self._outbox += call.outbox if isinstance(call, Call) else ()
+        else:
             error = decode_error(outcome.error)
             policy = self._policy(opened)
             now = self._time()
@@ -362,42 +402,20 @@ class Turn:
 
     # ---- Calls -----------------------------------------------------------------------------------
 
-    def _ready_calls(self) -> tuple[Call | Post, ...]:
+    def _ready_calls(self) -> tuple[Call | Errand, ...]:
         if self.machine.outcome is not None:
             return ()
         now = self._clock.now()
-        calls: list[Call | Post] = []
+        calls = []
         for opened in self.machine.open.values():
             ask = opened.ask
             if ask.id in self.in_flight or (opened.retry_at is not None and opened.retry_at > now):
                 continue
-            if isinstance(ask, ActivityAsk | SendAsk):
+            if isinstance(ask, CallAsk):
                 if opened.began_at is None:
                     opened.began_at = now
-                calls.append(self._call(opened, ask))
+                calls.append(job_of(self.machine, opened, ask))
         return tuple(calls)
-
-    def _call(self, opened: Open, ask: ActivityAsk | SendAsk) -> Call | Post:
-        attempt = opened.attempts + 1
-        if isinstance(ask, SendAsk):
-            arguments = json.loads(ask.arguments)
-            document = arguments["event"]
-            envelope = Envelope(
-                document["type"],
-                document["source"],
-                document["id"],
-                json.dumps(document, separators=(",", ":"), ensure_ascii=False),
-                document.get("eddainstanceid"),
-            )
-            return Post(self.instance_id, ask.id, envelope, arguments["broker_url"], attempt)
-        return Call(
-            opened.definition,
-            self.instance_id,
-            self._workflow.name,
-            ask.id,
-            ask.arguments,
-            attempt,
-        )
 
     def _policy(self, opened: Open) -> RetryPolicy:
         definition = opened.definition
@@ -413,14 +431,21 @@ class Turn:
     # ---- Committing ------------------------------------------------------------------------------
 
     def _commit(self, *, release: bool, busy: bool = False) -> Commit:
-        waits = tuple(
-            wait_of(opened.ask)
-            for opened in self.machine.open.values()
-            if isinstance(opened.ask, EventAsk)
-        )
-        for opened in self.machine.open.values():
+        machine = self.machine
+        asks = [opened.ask for opened in machine.open.values()]
+        for opened in machine.open.values():
             if isinstance(opened.ask, EventAsk) and opened.ask.model is not None:
                 self._models[opened.ask.model] = opened.definition
+        waits = tuple(wait_of(ask) for ask in asks if isinstance(ask, WaitAsk))
+        due, restart = self.due, None
+        end: Envelope | None = None
+        if machine.outcome is not None:
+            assert machine.started is not None
+            waits = ()
+            end = end_of(self.instance_id, machine.started, machine.outcome)
+            if isinstance(machine.outcome, Recurrence):
+                due, arguments = self._time(), machine.outcome.arguments
+                restart = restart_of(machine.started, arguments, due, machine.subscriptions)
         return Commit(
             lease=self.lease,
             expected_length=self._stored,
@@ -428,17 +453,52 @@ class Turn:
             status=self._status(busy=busy),
             waits=waits,
             taken=tuple(self._taken),
-            due=self.due,
+            due=due,
             release=release,
+            subscriptions=tuple(
+                Subscription(CHANNEL + channel, mode)
+                for channel, mode in machine.subscriptions.items()
+            ),
+            outbox=tuple(self._outbox),
+            messages=() if end is None else (end,),
+            cancels=self._given_up(),
+            restart=restart,
         )
 
-    def _learn(self, committed: Committed) -> None:
-        self._stored += len(self._events)
+    def _given_up(self) -> tuple[str, ...]:
+        """The children whose end nobody waits for any more: they are cancelled."""
+        machine = self.machine
+        ids = {event.id for event in self._events if isinstance(event, Withdrawn)}
+        if machine.outcome is not None:
+            ids |= machine.open.keys()
+        return tuple(
+            event.ask.child
+            for event in (machine.asked if ids else ())
+            if isinstance(event, Asked)
+            and isinstance(event.ask, StartAsk | ResultAsk)
+            and event.id in ids
+        )
+
+    async def _save(self, commit: Commit) -> None:
+        transaction, self._transaction = self._transaction, None
+        committed = await (transaction or self._store).commit(commit)
+        self._stored = 1 if commit.restart is not None else self._stored + len(commit.events)
         self._events.clear()
         self._taken.clear()
+        self._outbox.clear()
+        self._learn(committed)
+        self._has_sent |= bool(commit.outbox)
+
+    async def _roll_back(self) -> None:
+        transaction, self._transaction = self._transaction, None
+        if transaction is not None:
+            await transaction.rollback()
+
+    def _learn(self, committed: Committed) -> None:
         self._messages = committed.messages
         self._cancel_requested = committed.cancel_requested
-        self._is_over = committed.is_released
+        self.is_over = committed.is_released
+        self._woken += committed.woken
 
     def _status(self, *, busy: bool) -> Status:
         match self.machine.outcome:
@@ -448,19 +508,23 @@ class Turn:
                 return Status.FAILED
             case Cancellation():
                 return Status.CANCELLED
+            case Recurrence():
+                return Status.PENDING
+        if self.machine.is_compensating:
+            return Status.COMPENSATING
         if busy or self.in_flight:
             return Status.RUNNING
-        opened = self.machine.open.values()
-        if any(isinstance(o.ask, ActivityAsk | SendAsk) for o in opened):
-            return Status.WAITING_FOR_RETRY
-        if any(isinstance(o.ask, EventAsk) for o in opened):
-            return Status.WAITING_FOR_EVENT
+        asks = [opened.ask for opened in self.machine.open.values()]
+        for kinds, status in _WAITING:
+            if any(isinstance(ask, kinds) for ask in asks):
+                return status
         return Status.WAITING_FOR_TIMER
 
     async def _park(self, error: Exception, dropped: tuple[str, ...] = ()) -> Step:
         """Leave the instance as its history has it, until code that fits is deployed (H3)."""
         dropped += self._drop(lambda _: True)
-        await self._store.commit(
+        await self._roll_back()
+        committed = await self._store.commit(
             Commit(
                 lease=self.lease,
                 expected_length=self._stored,
@@ -474,19 +538,15 @@ class Turn:
             )
         )
         self.close()
-        return Step(dropped=dropped, is_over=True)
+        return Step(dropped=dropped, is_over=True, woken=self._woken + committed.woken)
 
 
-def wait_of(ask: EventAsk) -> Wait:
-    """An ask for an event as the store keeps it."""
-    paths = values = None
-    if ask.match is not None:
-        match = json.loads(ask.match)
-        names = sorted(match)
-        paths = json.dumps(names)
-        values = canonical([match[name] for name in names])
-    return Wait(ask.id, ask.name, paths, values, ask.model, ask.on_invalid)
-
+# What an instance without calls waits for, the most telling first.
+_WAITING: tuple[tuple[Any, Status], ...] = (
+    (CallAsk, Status.WAITING_FOR_RETRY),
+    (EventAsk | ResultAsk, Status.WAITING_FOR_EVENT),
+    (ReceiveAsk, Status.WAITING_FOR_MESSAGE),
+)
 
 # Today's code does not fit what is stored: the instance waits for code that does.
 _UNFIT = (NonDeterminismError, DecodingError, DefinitionError, RunawayWorkflowError)

@@ -4,6 +4,7 @@ Each verb is a recorded ask. The coroutine is suspended, the instance stored and
 memory released until the answer comes; deadlines are absolute and set once.
 """
 
+import itertools
 import math
 import sys
 from collections.abc import Coroutine, Mapping
@@ -12,12 +13,29 @@ from typing import Any, Literal, TypeVar, overload
 
 from edda.codec import Value, reference
 from edda.commands import EventAsk, TimerAsk
-from edda.errors import ArgumentError, DecodingError, InvalidEventError, sentence
+from edda.errors import (
+    ArgumentError,
+    DecodingError,
+    EventTimeoutError,
+    InvalidEventError,
+    sentence,
+)
 from edda.events import ReceivedEvent, canonical, received
 from edda.loop import user_site
-from edda.workflow import WorkflowContext
+from edda.machine import Question
+from edda.workflow import WorkflowContext, check_context
 
-__all__ = ["sleep", "sleep_until", "wait_event", "wait_timer", "wait_until"]
+__all__ = [
+    "Seconds",
+    "deadline_after",
+    "discard_events",
+    "sleep",
+    "sleep_until",
+    "wait_any",
+    "wait_event",
+    "wait_timer",
+    "wait_until",
+]
 
 M = TypeVar("M")
 
@@ -67,7 +85,7 @@ def wait_event(  # noqa: PLR0917 - positions are public API (DESIGN.md)
     the id `wait_event_<type>:n`. Raises `EventTimeoutError`, a `TimeoutError`, when
     `timeout_seconds` (or a `timedelta`) pass first.
     """
-    _check_context(ctx, "wait_event")
+    check_context(ctx, "wait_event")
     site = user_site(sys._getframe(1))  # noqa: SLF001 - the documented way to one's caller
     faults = []
     if not _is_name(event_type):
@@ -82,6 +100,42 @@ def wait_event(  # noqa: PLR0917 - positions are public API (DESIGN.md)
         raise ArgumentError("wait_event", faults)
     seconds = None if timeout_seconds is None else _seconds(timeout_seconds, "timeout_seconds")
     return _wait_event(ctx, event_type, seconds, model, match, on_invalid, event_id, site)
+
+
+def wait_any(
+    ctx: WorkflowContext,
+    events: Mapping[str, Any],
+    timeout_seconds: Seconds | None = None,
+    match: Mapping[str, Any] | None = None,
+) -> Coroutine[Any, Any, ReceivedEvent[Any]]:
+    """Wait for the first event of several types; the waits for the others are given up then.
+
+    `events` maps each type to the model of its data, or to None: `{"approved": Approval,
+    "rejected": None}`. Which one came is `event.type`. The rest is as in `wait_event`.
+    """
+    check_context(ctx, "wait_any")
+    site = user_site(sys._getframe(1))  # noqa: SLF001 - the documented way to one's caller
+    faults = []
+    if not isinstance(events, Mapping) or not events or not all(map(_is_name, events)):
+        faults.append(
+            f"events must map event types to models or None, at least one, got {sentence(events)}"
+        )
+    if match is not None and not _is_match(match):
+        faults.append(f"match must map paths to values, got {sentence(match)}")
+    if faults:
+        raise ArgumentError("wait_any", faults)
+    seconds = None if timeout_seconds is None else _seconds(timeout_seconds, "timeout_seconds")
+    return _wait_any(ctx, events, seconds, match, site)
+
+
+def discard_events(ctx: WorkflowContext, event_type: str) -> Coroutine[Any, Any, int]:
+    """Drop the events of a type that have come until now, and return how many."""
+    check_context(ctx, "discard_events")
+    if not _is_name(event_type):
+        problem = f"event_type must be a non-empty string, got {sentence(event_type)}"
+        raise ArgumentError("discard_events", [problem])
+    site = user_site(sys._getframe(1))  # noqa: SLF001 - the documented way to one's caller
+    return _discard(ctx, event_type, site)
 
 
 def wait_timer(
@@ -128,6 +182,49 @@ async def _wait_event(  # noqa: PLR0917 - those of wait_event
     event_id: str | None,
     site: str,
 ) -> ReceivedEvent[Any]:
+    question = _question(ctx, event_type, seconds, model, match, on_invalid, event_id, site)
+    event: ReceivedEvent[Any] = await ctx.machine.ask(question)
+    return event
+
+
+async def _wait_any(
+    ctx: WorkflowContext,
+    types: Mapping[str, Any],
+    seconds: float | None,
+    match: Mapping[str, Any] | None,
+    site: str,
+) -> ReceivedEvent[Any]:
+    questions = [
+        _question(ctx, name, seconds, model, match, "reject", None, site)
+        for name, model in types.items()
+    ]
+    try:
+        event: ReceivedEvent[Any] = await ctx.machine.ask(*questions)
+    except EventTimeoutError as error:
+        raise EventTimeoutError(" | ".join(types), seconds or 0.0) from error
+    return event
+
+
+async def _discard(ctx: WorkflowContext, event_type: str, site: str) -> int:
+    for count in itertools.count():
+        question = _question(ctx, event_type, 0.0, None, None, "raise", None, site)
+        try:
+            await ctx.machine.ask(question)
+        except EventTimeoutError:
+            return count
+    raise AssertionError("it counts without end")
+
+
+def _question(  # noqa: PLR0917 - those of wait_event
+    ctx: WorkflowContext,
+    event_type: str,
+    seconds: float | None,
+    model: Any,
+    match: Mapping[str, Any] | None,
+    on_invalid: Literal["reject", "raise"],
+    event_id: str | None,
+    site: str,
+) -> Question:
     codec = None if model is None else Value(model, f"The data of event {event_type!r}")
     if codec is not None:
         _ = codec.adapter  # a model pydantic cannot read fails here, before anything waits
@@ -141,10 +238,7 @@ async def _wait_event(  # noqa: PLR0917 - those of wait_event
         on_invalid=on_invalid,
         site=site,
     )
-    event: ReceivedEvent[Any] = await ctx.machine.ask(
-        ask, lambda text: _stored(text, codec), definition=codec
-    )
-    return event
+    return Question(ask, lambda text: _stored(text, codec), codec)
 
 
 def _stored(text: str, codec: Value | None) -> ReceivedEvent[Any]:
@@ -170,7 +264,7 @@ def _model_name(model: Any) -> str:
 def _sleep(
     ctx: WorkflowContext, verb: str, argument: str, one: Seconds | None, other: Seconds | None
 ) -> Coroutine[Any, Any, None]:
-    _check_context(ctx, verb)
+    check_context(ctx, verb)
     duration = one if one is not None else other
     if duration is None or (one is not None and other is not None):
         raise ArgumentError(verb, [f"give the duration once, as {argument}="])
@@ -181,7 +275,7 @@ def _sleep(
 def _sleep_until(
     ctx: WorkflowContext, verb: str, argument: str, one: datetime | None, other: datetime | None
 ) -> Coroutine[Any, Any, None]:
-    _check_context(ctx, verb)
+    check_context(ctx, verb)
     instant = one if one is not None else other
     if not isinstance(instant, datetime):
         raise ArgumentError(verb, [f"{argument} must be a datetime, got {sentence(instant)}"])
@@ -202,7 +296,7 @@ def _sleep_until(
 async def _timer(ctx: WorkflowContext, verb: str, when: float | datetime, site: str) -> None:
     due = when if isinstance(when, datetime) else _after(ctx, when, "the duration")
     ask = TimerAsk(ctx.machine.next_id(verb), verb, due, site)
-    await ctx.machine.ask(ask, lambda _: None)
+    await ctx.machine.ask(Question(ask, lambda _: None))
 
 
 def _is_name(value: object) -> bool:
@@ -213,12 +307,14 @@ def _is_match(value: object) -> bool:
     return isinstance(value, Mapping) and all(map(_is_name, value))
 
 
-def _check_context(ctx: object, verb: str) -> None:
-    if not isinstance(ctx, WorkflowContext):
-        raise ArgumentError(
-            verb,
-            [f"its first argument must be a workflow's ctx, got {type(ctx).__name__} {ctx!r}"],
-        )
+def deadline_after(
+    ctx: WorkflowContext, timeout_seconds: Seconds | None
+) -> tuple[datetime | None, float | None]:
+    """The instant so long after now, and the seconds; None for both without a timeout."""
+    if timeout_seconds is None:
+        return None, None
+    seconds = _seconds(timeout_seconds, "timeout_seconds")
+    return _after(ctx, seconds, "timeout_seconds"), seconds
 
 
 def _seconds(value: Seconds, argument: str) -> float:

@@ -10,24 +10,24 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
 from contextvars import Context, copy_context
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from edda.codec import Value, encode_error
 from edda.commands import Failure, Result
+from edda.errands import Errand
 from edda.errors import LeaseLost, StoreUnavailableError
 from edda.history import Started
+from edda.patience import PatientStore
 from edda.ports import Activities, Call, Claimed, Clock, Created, Lease, NewInstance, Store
 from edda.retry import RetryPolicy
-from edda.turn import Post, Step, Turn
+from edda.turn import Step, Turn
 from edda.workflow import Workflow
 
 __all__ = ["Worker"]
 
 logger = logging.getLogger("edda.worker")
-
-# How long an unreachable store is asked again before a commit is given up.
-PATIENCE_SECONDS = 20.0
 
 # How many instances are claimed at once, at most: the rest of the room is for those started here.
 BATCH = 100
@@ -37,7 +37,7 @@ class Worker:
     """Drives turns until it is stopped.
 
     `names` says which workflows it may claim and `resolve` what each name means; `on_over` is
-    told of every instance whose turn ended.
+    told of every instance whose turn ended, `on_sent` that the outbox has something new.
     """
 
     def __init__(
@@ -47,26 +47,28 @@ class Worker:
         store: Store,
         clock: Clock,
         activities: Activities,
-        send: Callable[[Post], Awaitable[Result | Failure]],
+        run_errand: Callable[[Errand], Awaitable[Result | Failure]],
         names: Callable[[], Sequence[str]],
         resolve: Callable[[str], Workflow[..., Any]],
         models: MutableMapping[str, Value],
         retry_policy: RetryPolicy,
         on_over: Callable[[str], None],
+        on_sent: Callable[[], None],
         max_concurrent: int = 1000,
         lease_seconds: float = 30.0,
     ) -> None:
         self.id = id
         self.lease_seconds = lease_seconds
-        self._store = _PatientStore(store)
+        self._store = PatientStore(store)
         self._clock = clock
         self._activities = activities
-        self._send = send
+        self._run_errand = run_errand
         self._names = names
         self._resolve = resolve
         self._models = models
         self._retry_policy = retry_policy
         self._on_over = on_over
+        self._on_sent = on_sent
         self._max_concurrent = max_concurrent
         self._running: dict[str, _Run] = {}
         self._reserved = 0  # for turns whose instance is being created or claimed
@@ -270,55 +272,103 @@ class Worker:
 
     async def _steps(self, turn: Turn, run: "_Run") -> datetime | None:
         """Drive the turn to its end; when the instance next does something by itself."""
-        step = await turn.begin()
-        while not step.is_over:
-            self._begin_calls(step, run)
-            if step.due is None:
-                await run.something.wait()
-            else:
-                seconds = (step.due - self._clock.now()).total_seconds()
-                try:
-                    async with asyncio.timeout(max(0.0, seconds)):
-                        await run.something.wait()
-                except TimeoutError:
-                    run.is_poked = True
-            if run.answers:
-                step = await turn.answer(*run.answers.pop(0))
-            elif run.is_poked:
-                run.is_poked = False
-                step = await turn.poke()
-            if not run.answers and not run.is_poked:
+        async with run.lock:
+            self._follow(await turn.begin(), turn, run)
+        while run.last is None:
+            await self._something(turn, run)
+            if run.broken is not None:
+                raise run.broken
+            async with run.lock:
+                if run.answers and not turn.is_over:
+                    self._follow(await turn.answer(*run.answers.pop(0)), turn, run)
+                elif run.is_poked and not turn.is_over:
+                    run.is_poked = False
+                    self._follow(await turn.poke(), turn, run)
+            if not run.answers and not run.is_poked and run.broken is None:
                 run.something.clear()
-        return step.due
+        return run.last.due
 
-    def _begin_calls(self, step: Step, run: "_Run") -> None:
+    async def _something(self, turn: Turn, run: "_Run") -> None:
+        """Wait until something came, or something of the turn's own is due."""
+        if turn.due is None:
+            await run.something.wait()
+            return
+        seconds = (turn.due - self._clock.now()).total_seconds()
+        try:
+            async with asyncio.timeout(max(0.0, seconds)):
+                await run.something.wait()
+        except TimeoutError:
+            run.is_poked = True
+
+    def _follow(self, step: Step, turn: Turn, run: "_Run") -> None:
+        """Do what a step says."""
         for call_id in step.dropped:
             task = run.calls.pop(call_id, None)
             if task is not None:
                 task.cancel()
         for call in step.calls:
             run.calls[call.id] = asyncio.create_task(
-                self._perform(call, run), name=f"call-{call.instance_id}/{call.id}"
+                self._perform(call, turn, run), name=f"call-{call.instance_id}/{call.id}"
             )
+        self.wake(step.woken)
+        if step.has_sent:
+            self._on_sent()
+        if step.is_over:
+            run.last = step
+            run.something.set()
 
-    async def _perform(self, call: Call | Post, run: "_Run") -> None:
-        outcome: Result | Failure
+    async def _perform(self, call: Call | Errand, turn: Turn, run: "_Run") -> None:
+        outcome: Result | Failure | None
         try:
-            if isinstance(call, Post):
-                outcome = await self._send(call)
+            if not isinstance(call, Call):
+                outcome = await self._run_errand(call)
+            elif call.activity.is_transactional:
+                outcome = await self._transact(call, turn, run)
             else:
                 outcome = await self._activities.attempt(call)
         except Exception as error:  # goes to the workflow: a door that raises must not hang it
             outcome = Failure(encode_error(error))
-        if run.calls.pop(call.id, None) is not None:
+        if run.calls.pop(call.id, None) is not None and outcome is not None:
             run.answers.append((call.id, outcome))
             run.something.set()
+
+    async def _transact(self, call: Call, turn: Turn, run: "_Run") -> Failure | None:
+        """Make an attempt in a transaction that commits its answer; None when that is done.
+
+        The turn does nothing else meanwhile: its own commits could not get at the store.
+        """
+        async with run.lock:
+            if call.id not in turn.in_flight:
+                return None
+            async with self._store.inner.transaction() as transaction:
+                mine = replace(call, connection=transaction.connection)
+                outcome = await self._activities.attempt(mine)
+                if isinstance(outcome, Failure):
+                    await transaction.rollback()
+                    return outcome
+                run.calls.pop(call.id, None)
+                try:
+                    self._follow(await turn.answer(call.id, outcome, transaction), turn, run)
+                except Exception as error:  # goes to the turn's own task, which ends the turn
+                    run.broken = error
+                run.something.set()
+        return None
 
 
 class _Run:
     """What the worker holds of one turn under way."""
 
-    __slots__ = ("answers", "calls", "is_poked", "lease", "something", "task")
+    __slots__ = (
+        "answers",
+        "broken",
+        "calls",
+        "is_poked",
+        "last",
+        "lease",
+        "lock",
+        "something",
+        "task",
+    )
 
     def __init__(self, lease: Lease) -> None:
         self.lease = lease
@@ -326,32 +376,11 @@ class _Run:
         self.calls: dict[str, asyncio.Task[None]] = {}
         self.answers: list[tuple[str, Result | Failure]] = []
         self.is_poked = False
+        self.broken: Exception | None = None
+        self.last: Step | None = None
+        self.lock = asyncio.Lock()  # one thing at a time happens to the turn
         self.something = asyncio.Event()
 
     def poke(self) -> None:
         self.is_poked = True
         self.something.set()
-
-
-class _PatientStore:
-    """A store whose `commit` asks again while the database is away.
-
-    A commit that took effect although its answer was lost is refused the second time
-    (`LeaseLost`): the instance then goes on from there when its lease has lapsed.
-    """
-
-    def __init__(self, inner: Store) -> None:
-        self.inner = inner
-
-    async def commit(self, commit: Any) -> Any:
-        pause = 0.05
-        waited = 0.0
-        while True:
-            try:
-                return await self.inner.commit(commit)
-            except StoreUnavailableError:
-                if waited >= PATIENCE_SECONDS:
-                    raise
-                await asyncio.sleep(pause)
-                waited += pause
-                pause = min(2 * pause, 2.0)

@@ -7,6 +7,7 @@ means which of them.
 
 import asyncio
 import inspect
+import json
 import logging
 import sys
 import uuid
@@ -14,14 +15,16 @@ from collections.abc import Callable, Coroutine
 from datetime import datetime
 from hashlib import blake2b
 from random import Random
-from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
+from typing import Any, Concatenate, Generic, NoReturn, ParamSpec, TypeVar, overload
 
 from edda.codec import Parameters, Value, result_of
+from edda.commands import ResultAsk, StartAsk
 from edda.current import current_host
-from edda.errors import ArgumentError, DefinitionError, NotReplayableError
+from edda.errors import ArgumentError, DefinitionError, NotReplayableError, sentence
 from edda.history import Started
-from edda.loop import WorkflowLoop
-from edda.machine import Machine
+from edda.loop import WorkflowLoop, user_site
+from edda.machine import Machine, Question
+from edda.undo import Undos
 
 __all__ = ["Workflow", "WorkflowContext", "workflow"]
 
@@ -40,11 +43,13 @@ class WorkflowContext:
     All of it is the same on every replay. Pass it first to activities and waits.
     """
 
-    def __init__(self, machine: Machine, instance_id: str) -> None:
+    def __init__(self, machine: Machine, instance_id: str, parameters: Parameters) -> None:
         assert machine.started is not None
+        self._accept = parameters.accept
         self.machine = machine
         self.instance_id = instance_id
         self.workflow_name = machine.program.name
+        self.undos = Undos(machine)
         self.logger = _ReplayLogger(logging.getLogger(f"edda.workflow.{self.workflow_name}"), self)
         self._seed = machine.started.seed
         self._streams: dict[str, Random] = {}
@@ -87,6 +92,15 @@ class WorkflowContext:
         if not isinstance(id, str) or not id:
             raise ArgumentError("patched", [f"id must be a non-empty string, got {id!r}"])
         return self.machine.patched(id)
+
+    def recur(self, **kwargs: Any) -> Coroutine[Any, Any, NoReturn]:
+        """Go on as a fresh history of the same instance, called with `kwargs`. Never returns.
+
+        Channels stay subscribed, and events that were not taken stay to be taken; open steps
+        are given up, and compensations that were registered are forgotten. Raises
+        `ArgumentError` when the arguments do not fit the workflow's annotations.
+        """
+        return self.machine.recur(self._accept((), kwargs))
 
     def _stream(self, use: str, function: str) -> Random:
         key = f"{use}:{function}"
@@ -148,24 +162,71 @@ class Workflow(Generic[P, R]):
         """Run the bare function, inside the workflow that `ctx` belongs to."""
         return self.fn(ctx, *args, **kwargs)
 
-    async def start(self, *args: P.args, **kwargs: P.kwargs) -> str:
+    @overload
+    def start(
+        self, ctx: WorkflowContext, *args: P.args, **kwargs: P.kwargs
+    ) -> Coroutine[Any, Any, str]: ...
+
+    @overload
+    def start(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, str]: ...
+
+    @overload
+    def start(self, *args: Any, instance_id: str, **kwargs: Any) -> Coroutine[Any, Any, str]: ...
+
+    def start(self, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, str]:
         """Start an instance on the current app and return its id.
 
-        Returns when the instance is stored. Raises `ArgumentError` when the arguments do not
-        fit the annotations, `NoAppError` when no app is open. `app.start(wf, instance_id=...)`
-        is the full form.
+        Returns when the instance is stored; the same `instance_id` starts once. In workflow code
+        the first argument is its `ctx`: a recorded step, done once. Raises `ArgumentError` when
+        the arguments do not fit the annotations, `NoAppError` when no app is open,
+        `InstanceExistsError`.
         """
+        if args and isinstance(args[0], WorkflowContext):
+            site = user_site(sys._getframe(1))  # noqa: SLF001 - the documented way to one's caller
+            return self._launch(args[0], site, args[1:], kwargs, is_awaited=False)
+        return self._start(args, kwargs)
+
+    def run(self, ctx: WorkflowContext, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, R]:
+        """Start a child instance from workflow code, once, and wait for its result.
+
+        Its id is the parent's with `name:n`, or `instance_id`. Raises `WorkflowFailed` (its cause
+        is the child's exception) or `WorkflowCancelled`. Giving up the wait, by cancellation or
+        a timeout, cancels the child.
+        """
+        check_context(ctx, f"{self.name}.run")
+        site = user_site(sys._getframe(1))  # noqa: SLF001 - the documented way to one's caller
+        return self._result_of_child(ctx, site, args, kwargs)
+
+    async def _start(self, args: Any, kwargs: Any) -> str:
         if isinstance(asyncio.get_running_loop(), WorkflowLoop):
             raise NotReplayableError(
                 f"{self.name}.start() without a context",
-                "Start it from an activity, with an instance_id of your choosing.",
+                f"Pass the context, so that it is recorded and done once: "
+                f"await {self.name}.start(ctx, ...).",
             )
         host = current_host(
             f"{self.name}.start()",
             "Open one with `async with EddaApp(...)`, or `await app.initialize()`.",
         )
-        given: dict[str, Any] = dict(kwargs)
-        return await host.start(self, *args, **given)
+        return await host.start(self, *args, **kwargs)
+
+    async def _launch(
+        self, ctx: WorkflowContext, site: str, args: Any, kwargs: Any, *, is_awaited: bool
+    ) -> str:
+        instance_id = kwargs.pop("instance_id", None)
+        check_id(f"{self.name}.start", "instance_id", instance_id)
+        arguments = self.parameters.accept(args, kwargs)
+        id = ctx.machine.next_id(self.name)
+        child = instance_id or f"{ctx.machine.scope}.{id}"
+        ask = StartAsk(id, self.name, arguments, child, is_awaited, site)
+        await ctx.machine.ask(Question(ask, json.loads, self, self.parameters.same))
+        return child
+
+    async def _result_of_child(self, ctx: WorkflowContext, site: str, args: Any, kwargs: Any) -> R:
+        child = await self._launch(ctx, site, args, kwargs, is_awaited=True)
+        ask = ResultAsk(ctx.machine.next_id(f"{self.name}.result"), self.name, child, site)
+        result: R = await ctx.machine.ask(Question(ask, self.result.decode))
+        return result
 
     @property
     def result(self) -> Value:
@@ -191,13 +252,20 @@ class WorkflowProgram:
 
     def run(self, machine: Machine, started: Started) -> Coroutine[Any, Any, Any]:
         args, kwargs = self._workflow.parameters.decode(started.arguments)
-        ctx = WorkflowContext(machine, self.instance_id)
+        ctx = WorkflowContext(machine, self.instance_id, self._workflow.parameters)
         return self._run(ctx, args, kwargs)
 
     def encode_result(self, value: Any) -> str:
         return self._workflow.result.encode(value)
 
     async def _run(self, ctx: WorkflowContext, args: Any, kwargs: Any) -> Any:
+        try:
+            return await self._call(ctx, args, kwargs)
+        except (Exception, SystemExit, asyncio.CancelledError) as error:  # goes to the machine
+            await ctx.undos.unwind(error)
+            raise
+
+    async def _call(self, ctx: WorkflowContext, args: Any, kwargs: Any) -> Any:
         try:
             return await self._workflow.fn(ctx, *args, **kwargs)
         except RuntimeError as error:
@@ -237,6 +305,22 @@ def workflow(fn: Any = None, /, *, name: str | None = None) -> Any:
         return definition
 
     return decorate if fn is None else decorate(fn)
+
+
+def check_id(what: str, argument: str, value: object) -> None:
+    """Refuse an id that is not a non-empty string; None is none."""
+    if value is not None and (not isinstance(value, str) or not value):
+        problem = f"{argument} must be a non-empty string, got {sentence(value)}"
+        raise ArgumentError(what, [problem])
+
+
+def check_context(ctx: object, verb: str) -> None:
+    """Refuse anything but the context of a workflow."""
+    if not isinstance(ctx, WorkflowContext):
+        raise ArgumentError(
+            verb,
+            [f"its first argument must be a workflow's ctx, got {type(ctx).__name__} {ctx!r}"],
+        )
 
 
 def check_definition(fn: Any, role: str) -> None:

@@ -13,6 +13,7 @@ import json
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar, cast
 
@@ -21,9 +22,10 @@ from edda.activity import Activity
 from edda.app import EddaApp
 from edda.attempt import attempt
 from edda.commands import Failure, Result
+from edda.errands import Errand
 from edda.errors import DecodingError, LeaseLost
 from edda.ports import Call as EngineCall
-from edda.turn import Post, Step, Turn
+from edda.turn import Step, Turn
 from edda.workflow import Workflow
 from edda_testkit.clock import VirtualClock, VirtualLoop
 from edda_testkit.errors import Misuse, Stalled
@@ -160,6 +162,9 @@ class Driver:
         )
         if claimed:
             return lambda: self._begin_turn(claimed[0])
+        outgoing = self.wait(self.app.store.take_outgoing(limit=1, lease_seconds=60))
+        if outgoing:
+            return lambda: self.wait(self.app.relay.post_one(outgoing[0]))
         if self._loop is not None and self._loop.is_waiting_outside():
             return self._wait_outside
         return None
@@ -209,6 +214,7 @@ class Driver:
                 self._run_loop()
         for call in step.calls:
             self._jobs.append((turn.instance_id, lambda call=call: self._begin(turn, call)))  # type: ignore[misc]
+        self.poke(step.woken)
         self._dues.pop(turn.instance_id, None)
         if step.is_over:
             turn.close()
@@ -218,16 +224,17 @@ class Driver:
 
     # ---- Calls -----------------------------------------------------------------------------------
 
-    def _begin(self, turn: Turn, call: EngineCall | Post) -> None:
+    def _begin(self, turn: Turn, call: EngineCall | Errand) -> None:
         if call.id not in turn.in_flight or self._turns.get(turn.instance_id) is not turn:
             return  # given up before it began
-        if isinstance(call, Post):
-            self._answer(turn, call.id, self.wait(self.app.post(call)))
+        if not isinstance(call, EngineCall):
+            self._answer(turn, call.id, self.wait(self.app.run_errand(call)))
             return
         activity = cast("Activity[..., Any]", call.activity)
         self._note(activity, call)
         stub = self.stubs.get(activity)
-        if stub is not None and stub.is_instant and activity.timeout_seconds is None:
+        is_plain = activity.timeout_seconds is None and not activity.is_transactional
+        if stub is not None and stub.is_instant and is_plain:
             outcome = self.wait(attempt(call, stub, in_thread=False))
             self._answer(turn, call.id, outcome)
             return
@@ -248,8 +255,24 @@ class Driver:
 
     async def _perform(self, turn: Turn, call: EngineCall, function: Callable[..., Any]) -> None:
         current.enter(self.app)  # in the task's own context: another simulation may be open
+        if call.activity.is_transactional:
+            await self._transact(turn, call, function)
+            return
         outcome = await attempt(call, function, in_thread=False)
         if self._tasks.pop((call.instance_id, call.id), None) is not None:
+            self._answer(turn, call.id, outcome)
+
+    async def _transact(self, turn: Turn, call: EngineCall, function: Callable[..., Any]) -> None:
+        """Make an attempt in a transaction that commits its answer."""
+        key = (call.instance_id, call.id)
+        async with self.app.store.transaction() as transaction:
+            mine = replace(call, connection=transaction.connection)
+            outcome = await attempt(mine, function, in_thread=False)
+            if isinstance(outcome, Result) and self._tasks.pop(key, None) is not None:
+                self._step(turn, turn.answer(call.id, outcome, transaction))
+                return
+            await transaction.rollback()
+        if self._tasks.pop(key, None) is not None:
             self._answer(turn, call.id, outcome)
 
     def _look_at(self, task: asyncio.Task[None]) -> None:
@@ -271,6 +294,9 @@ class Driver:
         stored = self.wait(self.app.store.next_due(self.app.names()))
         if stored is not None and stored < FOR_EVER:
             dues.append(stored)
+        posted = self.wait(self.app.store.outgoing_due())
+        if posted is not None:
+            dues.append(posted)
         called = self.clock.next_due()
         if called is not None:
             dues.append(called)

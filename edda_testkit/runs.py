@@ -1,6 +1,6 @@
 """What a test holds of one instance: its status, result, history and waits. Views only."""
 
-from collections.abc import Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Collection, Coroutine, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeVar
 from edda.activity import Activity
 from edda.app import EddaApp
 from edda.codec import decode_error
-from edda.commands import ActivityAsk, Ask, EventAsk, Failure, Result, SendAsk, TimerAsk
+from edda.commands import Ask, Failure, Result, deadline_of
 from edda.errors import WorkflowCancelled, WorkflowFailed, WorkflowStuck
 from edda.events import ReceivedEvent, received
 from edda.history import Answered, Asked, Attempted, Event, Withdrawn
@@ -152,7 +152,7 @@ class Run:
         if turn is None:
             answered = {e.id for e in events if isinstance(e, Answered | Withdrawn)}
             began = {event.ask: event.at for event in asked.values() if event.id not in answered}
-            in_flight: Mapping[str, int] = {}
+            in_flight: Collection[str] = ()
         else:
             began = {
                 one.ask: asked[one.ask.id].at
@@ -219,11 +219,5 @@ def waits_of(runs: Iterable[Run]) -> list[str]:
 
 
 def _waiting(ask: Ask, since: datetime, retry_at: datetime | None) -> Waiting:
-    match ask:
-        case TimerAsk():
-            due: datetime | None = ask.due
-        case EventAsk():
-            due = ask.deadline
-        case ActivityAsk() | SendAsk():
-            due = retry_at
+    due = deadline_of(ask) if retry_at is None else retry_at
     return Waiting(ask.kind, ask.id, ask.name, since, due, ask.site)

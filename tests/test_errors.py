@@ -162,10 +162,34 @@ SAID = [
     (
         errors.StoreVersionError("edda.db", 9, 1),
         "E703",
-        "edda.db has schema version 9, and this version of Edda knows versions up to 1. Nothing "
-        "was changed. Upgrade edda-durable, or use another database.",
+        "edda.db has schema version 9, and this version of Edda reads version 1. Nothing was "
+        "changed. Use the edda-durable that wrote it, or another database.",
     ),
     (errors.StoreUnavailableError("said"), "E704", "said"),
+    (
+        errors.CompensationError(BOOM, ["a:1"], [("b:1", "undo_b", "OSError: off")]),
+        "E405",
+        "The workflow ended with ValueError: boom, and could not be undone as a whole. Not undone: "
+        "b:1 (by undo_b: OSError: off). Undone: a:1. What is left must be undone by hand.",
+    ),
+    (
+        errors.NoTransactionError("charge:1"),
+        "E406",
+        "ctx.connection in 'charge:1': only a transactional activity shares the store's "
+        "transaction. Declare it with @activity(transactional=True).",
+    ),
+    (
+        errors.NotSubscribedError("jobs", None),
+        "E504",
+        "receive() from the channel 'jobs', which this workflow has not subscribed to: `await "
+        "subscribe(ctx, 'jobs')` first.",
+    ),
+    (
+        errors.NotSubscribedError("jobs", "direct", "broadcast"),
+        "E504",
+        "This workflow reads the channel 'jobs' in the mode 'direct', and asks for 'broadcast'. A "
+        "channel is read in one way: unsubscribe first, or use another channel.",
+    ),
     (
         errors.LeaseLost("i-1"),
         "E705",

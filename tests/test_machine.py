@@ -36,7 +36,7 @@ from edda.history import (
     Withdrawn,
 )
 from edda.loop import WorkflowLoop
-from edda.machine import Decision, Machine
+from edda.machine import Decision, Machine, Question
 from edda.waiting import sleep, wait_event
 from edda.workflow import workflow
 
@@ -847,7 +847,7 @@ def test_an_ask_without_a_comparison():
     def sending(text):
         async def wf(ctx):
             ask = SendAsk("send:1", "send", text, "shop.py:1")
-            await ctx.machine.ask(ask, json.loads)
+            await ctx.machine.ask(Question(ask, json.loads))
 
         return wf
 

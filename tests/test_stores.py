@@ -148,7 +148,9 @@ def test_direct_methods_never_suspend():
 
 def test_every_statement_is_used():
     """Each named statement of sqlite.sql is asked for somewhere, and none that is not there."""
-    sources = [(ROOT / f"edda/stores/sqlite_{room}.py").read_text() for room in ("core", "file")]
+    sources = [
+        (ROOT / f"edda/stores/sqlite_{room}.py").read_text() for room in ("core", "file", "log")
+    ]
     assert set(re.findall(r'SQL\["(\w+)"\]', "".join(sources))) == set(SQL)
 
 
@@ -219,8 +221,8 @@ def test_a_newer_version_is_left_alone(tmp_path):
     error = fault(path)
     assert isinstance(error, StoreVersionError)
     assert str(error) == (
-        f"{path} has schema version 7, and this version of Edda knows versions up to 1. Nothing "
-        f"was changed. Upgrade edda-durable, or use another database."
+        f"{path} has schema version 7, and this version of Edda reads version 2. Nothing "
+        f"was changed. Use the edda-durable that wrote it, or another database."
     )
     assert path.read_bytes() == before
 
@@ -234,7 +236,7 @@ def test_a_numbered_database_of_another_program_is_left_alone(tmp_path):
     """A database whose `user_version` somebody else counts is refused and stays as it is."""
     path = tmp_path / "theirs.db"
     with contextlib.closing(sqlite3.connect(path)) as connection:
-        connection.executescript("CREATE TABLE theirs (x); PRAGMA user_version = 1;")
+        connection.executescript("CREATE TABLE theirs (x); PRAGMA user_version = 2;")
     before = path.read_bytes()
     assert str(fault(path)).startswith(f"{path} is the database of another program, which ")
     assert path.read_bytes() == before
@@ -299,7 +301,7 @@ def test_a_file_is_written_durably(tmp_path):
                 lambda _: [read(f"PRAGMA {name}").fetchone()[0] for name in names], is_write=False
             )
 
-    assert asyncio.run(settings()) == ["wal", 2, 2000, 1]
+    assert asyncio.run(settings()) == ["wal", 2, 2000, 2]
 
 
 # ---- Group commit ------------------------------------------------------------------------------

@@ -29,6 +29,8 @@ from edda.history import (
     Patched,
     Refused,
     Started,
+    Subscribed,
+    Unsubscribed,
     Withdrawn,
 )
 from edda.ports import Instance, Status, Wait
@@ -179,11 +181,14 @@ def test_an_empty_history_is_an_empty_timeline():
     assert timeline([]) == ""
 
 
+NOTES = (Started, Attempted, Patched, Refused, CancelRequested, Subscribed, Unsubscribed)
+
+
 def test_every_kind_has_a_glyph_of_its_own():
     """Each kind of event that history knows has a glyph, no two the same, each one column wide."""
     kinds = {*ASKED.values(), *ANSWERED.values(), *FINISHED.values()}
     kinds |= {f"{kind}_withdrawn" for kind in ASKED}
-    kinds |= {event.kind for event in (Started, Attempted, Patched, Refused, CancelRequested)}
+    kinds |= {event.kind for event in NOTES}
     assert set(GLYPHS) == kinds
     assert len(set(GLYPHS.values())) == len(kinds)
     assert all(len(glyph) == 1 for glyph in GLYPHS.values())

@@ -6,16 +6,16 @@ has changed nothing, as a transaction would.
 """
 
 import asyncio
-import json
-import logging
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from heapq import heappop, heappush
+from typing import Any
 
-from edda.commands import Outcome
+from edda.commands import Recurrence
 from edda.errors import LeaseLost
-from edda.events import Envelope, match_values
+from edda.events import Envelope
 from edda.history import CancelRequested, Event, Finished, Started
 from edda.ports import (
     Claimed,
@@ -24,61 +24,37 @@ from edda.ports import (
     Committed,
     Created,
     Delivered,
+    Expired,
     Instance,
     Judge,
     Lease,
-    Message,
     NewInstance,
+    Outgoing,
     Status,
-    Wait,
+    Transaction,
 )
+from edda.stores.memory_log import Log, Row
+from edda.stores.memory_tables import Overlay
 
 __all__ = ["MemoryStore"]
 
-logger = logging.getLogger("edda.store")
-
-
-@dataclass(slots=True)
-class _Row:
-    """One instance."""
-
-    id: str
-    workflow: str
-    events: list[Event]
-    since: int  # the log's end when it was created: it reads from there (law M2)
-    updated_at: datetime
-    status: Status = Status.PENDING
-    lease: Lease | None = None
-    token: int = 0
-    ready: datetime | None = None  # when it can be claimed next; leased, when the lease lapses
-    ticket: int = 0  # the number of its valid entry in the heap
-    due: datetime | None = None
-    waits: dict[str, Wait] = field(default_factory=dict)
-    inbox: dict[int, Message] = field(default_factory=dict)
-    taken: set[int] = field(default_factory=set)
-    cancel_requested: bool = False  # and history does not have it yet
-    cancel_recorded: bool = False
-    outcome: Outcome | None = None
-    problem: str | None = None
-
-    @property
-    def is_parked(self) -> bool:
-        return self.status.is_final or self.status is Status.STUCK
-
 
 class MemoryStore:
-    """A `ports.Store` that forgets everything when it is gone."""
+    """A `ports.Store` that forgets everything when it is gone.
+
+    `tables` is what transactional activities wrote.
+    """
 
     def __init__(self, clock: Clock) -> None:
+        self.tables: dict[Any, Any] = {}
         self._clock = clock
-        self._rows: dict[str, _Row] = {}
-        self._log: dict[int, Message] = {}
-        self._by_key: dict[tuple[str, str], int] = {}
-        self._by_type: dict[str, list[int]] = {}
-        # type → paths → values → (instance, wait): how an event finds its waits.
-        self._index: dict[str, dict[str | None, dict[str | None, dict[tuple[str, str], Wait]]]] = {}
+        self._rows: dict[str, Row] = {}
+        self._log = Log(self._rows)
         self._heap: list[tuple[datetime, int, str]] = []
         self._ticket = 0
+        self._outbox: dict[int, Outgoing] = {}
+        self._posted = 0  # the last position in the outbox
+        self._writing = asyncio.Lock()
 
     def __repr__(self) -> str:
         return f"<MemoryStore: {len(self._rows)} instances, {len(self._log)} messages>"
@@ -103,7 +79,7 @@ class MemoryStore:
             assert isinstance(started, Started)
             return Created(None, (found.workflow, started))
         now = self._clock.now()
-        row = _Row(new.id, new.workflow, [new.started], len(self._log), now, due=now)
+        row = Row(new.id, new.workflow, [new.started], self._log.end, now, due=now)
         self._rows[new.id] = row
         if new.worker is None:
             self._schedule(row, now)
@@ -143,24 +119,43 @@ class MemoryStore:
         for event in commit.events:
             if isinstance(event, CancelRequested):
                 row.cancel_requested, row.cancel_recorded = False, True
-            elif isinstance(event, Finished):
+            elif isinstance(event, Finished) and not isinstance(event.outcome, Recurrence):
                 row.outcome = event.outcome
-        row.taken.update(commit.taken)
-        for position in commit.taken:
-            row.inbox.pop(position, None)
+        self._log.take(row, commit.taken)
         if commit.status is Status.STUCK:  # its waits and due time stand for when it goes on
             row.lease = None
             self._schedule(row, None)
-            return Committed(is_released=True)
+            return Committed(is_released=True, woken=self._wake(self._log.give_back(row)))
+        is_final = commit.status.is_final
+        if commit.restart is not None:
+            row.events = [commit.restart]
+            row.cancel_recorded = False
+        self._log.subscribe(row, () if is_final else commit.subscriptions)
         row.due = commit.due
-        self._register(row, commit.waits)
-        messages = tuple(message for _, message in sorted(row.inbox.items()))
+        woken = self._log.register(row, () if is_final else commit.waits)
+        woken += self._send_out(commit)
+        messages = row.messages
         goes_on = bool(messages) or row.cancel_requested
-        if commit.status.is_final or (commit.release and not goes_on):
+        if is_final or commit.restart is not None or (commit.release and not goes_on):
             row.lease = None
-            self._schedule(row, None if commit.status.is_final else commit.due)
-            return Committed(is_released=True)
-        return Committed(messages, row.cancel_requested)
+            self._schedule(row, None if is_final else commit.due)
+            return Committed(is_released=True, woken=self._wake(woken))
+        return Committed(messages, row.cancel_requested, woken=self._wake(woken))
+
+    def _send_out(self, commit: Commit) -> list[Row]:
+        for envelope in commit.outbox:
+            self._posted += 1
+            self._outbox[self._posted] = Outgoing(self._posted, envelope, due=self._clock.now())
+        woken = [row for one in commit.messages for row in self._deliver(one)]
+        for id in commit.cancels:
+            woken += self._ask_to_cancel(id)
+        return woken
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Transaction]:
+        """A transaction whose `connection` is a mapping over `tables`; one at a time."""
+        async with self._writing:
+            yield _Transaction(self, Overlay(self.tables))
 
     async def renew(self, leases: Sequence[Lease], lease_seconds: float) -> list[Lease]:
         """Prolong leases; those that are not held any more are missing from the answer."""
@@ -192,10 +187,15 @@ class MemoryStore:
         row = self._rows.get(instance_id)
         if row is None or row.status.is_final:
             return False
-        if not row.cancel_recorded and not row.cancel_requested:
-            row.cancel_requested = True
-            self._wake(row)
+        self._wake(self._ask_to_cancel(instance_id))
         return True
+
+    def _ask_to_cancel(self, instance_id: str) -> list[Row]:
+        row = self._rows.get(instance_id)
+        if row is None or row.status.is_final or row.cancel_recorded or row.cancel_requested:
+            return []
+        row.cancel_requested = True
+        return [row]
 
     async def retry_stuck(self, instance_id: str | None = None) -> int:
         """Make stuck instances ready again (one, or all); how many."""
@@ -260,80 +260,93 @@ class MemoryStore:
         self, envelopes: Sequence[Envelope], judge: Judge | None = None
     ) -> list[Delivered]:
         """Accept events, all or none, and wake the instances whose waits they fit."""
-        planned: list[tuple[Envelope, list[str]] | None] = []
         refused: dict[int, tuple[str, ...]] = {}
-        seen = set()
         for index, envelope in enumerate(envelopes):
-            key = (envelope.source, envelope.id)
-            if key in self._by_key or key in seen:
-                self._warn_of_other_content(envelope)
-                planned.append(None)
+            if judge is None or self._log.is_known(envelope):
                 continue
-            seen.add(key)
-            fitting = self._fitting(envelope)
             verdicts = [
-                None if judge is None or wait.on_invalid == "raise" else judge(wait, envelope)
-                for _, wait in fitting
+                None if wait.on_invalid == "raise" else judge(wait, envelope)
+                for _, wait in self._log.fitting(envelope)
             ]
-            if fitting and all(verdicts):
+            if verdicts and all(verdicts):
                 refused[index] = tuple(dict.fromkeys(filter(None, verdicts)))
-            planned.append((envelope, list(dict.fromkeys(id for id, _ in fitting))))
         if refused:
-            return [Delivered(None, (), refused.get(index, ())) for index in range(len(planned))]
-        return [
-            Delivered(None, is_duplicate=True) if plan is None else self._accept(*plan)
-            for plan in planned
-        ]
+            return [Delivered(None, (), refused.get(index, ())) for index in range(len(envelopes))]
+        delivered = []
+        for envelope in envelopes:
+            end = self._log.end
+            woken = self._deliver(envelope)
+            if self._log.end == end:
+                delivered.append(Delivered(None, is_duplicate=True))
+            else:
+                delivered.append(Delivered(self._log.end, self._wake(woken)))
+        return delivered
 
-    def _accept(self, envelope: Envelope, woken: list[str]) -> Delivered:
-        position = len(self._log) + 1
-        message = Message(position, self._clock.now(), envelope)
-        self._log[position] = message
-        self._by_key[envelope.source, envelope.id] = position
-        self._by_type.setdefault(envelope.type, []).append(position)
-        for id in woken:
-            row = self._rows[id]
-            row.inbox[position] = message
-            self._wake(row)
-        return Delivered(position, tuple(woken))
+    def _deliver(self, envelope: Envelope) -> list[Row]:
+        if self._log.is_known(envelope):
+            return []
+        rows = {row.id: row for row, _ in self._log.fitting(envelope)}
+        return self._log.accept(envelope, self._clock.now(), rows.values())
 
-    def _fitting(self, envelope: Envelope) -> list[tuple[str, Wait]]:
-        found: list[tuple[str, Wait]] = []
-        for paths, by_values in self._index.get(envelope.type, {}).items():
-            values = None if paths is None else match_values(envelope.document, json.loads(paths))
-            if paths is None or values is not None:
-                found += [(key[0], wait) for key, wait in by_values.get(values, {}).items()]
-        if envelope.instance_id is not None:
-            found = [(id, wait) for id, wait in found if id == envelope.instance_id]
-        return found
+    async def expire(self, before: datetime) -> int:
+        """Drop events accepted before an instant that no live instance could still take."""
+        return self._log.expire(before)
 
-    def _warn_of_other_content(self, envelope: Envelope) -> None:
-        position = self._by_key.get((envelope.source, envelope.id))
-        if position is not None and self._log[position].envelope.text != envelope.text:
-            logger.warning(
-                "The event %r of %r came again with other content; the first one stands.",
-                envelope.id,
-                envelope.source,
+    async def expired(self, *, limit: int = 100, after: int = 0) -> list[Expired]:
+        """Events that expired unread, by position, those after a position."""
+        found = [one for one in self._log.expired if one.position > after]
+        return sorted(found, key=lambda one: one.position)[:limit]
+
+    # ---- The outbox ----------------------------------------------------------------------------
+
+    async def take_outgoing(self, *, limit: int, lease_seconds: float) -> list[Outgoing]:
+        """Take up to `limit` events of the outbox that are due, oldest first."""
+        now = self._clock.now()
+        taken = [one for one in self._outbox.values() if one.due is not None and one.due <= now]
+        for one in taken[:limit]:
+            until = now + timedelta(seconds=lease_seconds)
+            self._outbox[one.position] = replace(one, due=until)
+        return taken[:limit]
+
+    async def settle_outgoing(
+        self, position: int, *, error: str | None = None, retry_at: datetime | None = None
+    ) -> None:
+        """An event of the outbox was posted; or was not, with `error`."""
+        if error is None:
+            self._outbox.pop(position, None)
+        elif (one := self._outbox.get(position)) is not None:
+            self._outbox[position] = replace(
+                one, attempts=one.attempts + 1, due=retry_at, error=error
             )
+
+    async def outgoing(self, *, limit: int = 100, after: int = 0) -> list[Outgoing]:
+        """The events of the outbox, by position, those after a position."""
+        return [one for one in self._outbox.values() if one.position > after][:limit]
+
+    async def outgoing_due(self) -> datetime | None:
+        """When the next event of the outbox is due."""
+        dues = (one.due for one in self._outbox.values())
+        return min((due for due in dues if due is not None), default=None)
 
     # ---- Inside one row --------------------------------------------------------------------------
 
-    def _held(self, lease: Lease) -> _Row | None:
+    def _held(self, lease: Lease) -> Row | None:
         row = self._rows.get(lease.instance_id)
         held = row is not None and row.lease is not None
         if held and row.lease.worker == lease.worker and row.lease.token == lease.token:  # type: ignore[union-attr]
             return row
         return None
 
-    def _lease(self, row: _Row, worker: str, until: datetime) -> Claimed:
+    def _lease(self, row: Row, worker: str, until: datetime) -> Claimed:
         row.token += 1
         row.lease = Lease(row.id, worker, row.token, until)
         row.status = Status.RUNNING
         self._schedule(row, until)
-        messages = tuple(message for _, message in sorted(row.inbox.items()))
-        return Claimed(row.lease, row.workflow, tuple(row.events), messages, row.cancel_requested)
+        return Claimed(
+            row.lease, row.workflow, tuple(row.events), row.messages, row.cancel_requested
+        )
 
-    def _schedule(self, row: _Row, at: datetime | None) -> None:
+    def _schedule(self, row: Row, at: datetime | None) -> None:
         # One valid entry a row; the older ones lose their ticket and are passed over.
         self._ticket += 1
         row.ticket = self._ticket
@@ -341,44 +354,34 @@ class MemoryStore:
         if at is not None:
             heappush(self._heap, (at, row.ticket, row.id))
 
-    def _wake(self, row: _Row) -> None:
-        # A leased row's holder is told; one that is ready already keeps its place.
+    def _wake(self, rows: Iterable[Row]) -> tuple[str, ...]:
+        """Make rows ready; their ids, each once."""
         now = self._clock.now()
-        if row.lease is None and not row.is_parked and (row.ready is None or row.ready > now):
-            self._schedule(row, now)
-
-    def _register(self, row: _Row, waits: tuple[Wait, ...]) -> None:
-        wanted = {} if row.status.is_final else {wait.id: wait for wait in waits}
-        for id in row.waits.keys() - wanted.keys():
-            old = row.waits.pop(id)
-            by_values = self._index[old.type][old.paths]
-            del by_values[old.values][row.id, id]
-            if not by_values[old.values]:
-                del by_values[old.values]
-        # What fits none of the waits any more is found again when one is registered that it fits.
-        row.inbox = {
-            position: message
-            for position, message in row.inbox.items()
-            if any(wait.fits(message.envelope, row.id) for wait in wanted.values())
-        }
-        for id, wait in wanted.items():
-            if id in row.waits:
-                continue
-            row.waits[id] = wait
-            by_paths = self._index.setdefault(wait.type, {})
-            by_paths.setdefault(wait.paths, {}).setdefault(wait.values, {})[row.id, id] = wait
-            self._look_back(row, wait)
-
-    def _look_back(self, row: _Row, wait: Wait) -> None:
-        # Law M5: what came before the wait was registered is found here, in the same step.
-        for position in self._by_type.get(wait.type, ()):
-            if position > row.since and position not in row.taken and position not in row.inbox:
-                message = self._log[position]
-                if wait.fits(message.envelope, row.id):
-                    row.inbox[position] = message
+        found = {row.id: row for row in rows}
+        for row in found.values():
+            # A leased row's holder is told; one that is ready already keeps its place.
+            if row.lease is None and not row.is_parked and (row.ready is None or row.ready > now):
+                self._schedule(row, now)
+        return tuple(found)
 
 
-def _view(row: _Row) -> Instance:
+@dataclass(frozen=True, slots=True)
+class _Transaction:
+    """An activity's writes, committed with its answer (`ports.Transaction`)."""
+
+    store: MemoryStore
+    connection: Overlay
+
+    async def commit(self, commit: Commit) -> Committed:
+        committed = await self.store.commit(commit)
+        self.connection.apply()
+        return committed
+
+    async def rollback(self) -> None:
+        """Nothing to do: the overlay is dropped."""
+
+
+def _view(row: Row) -> Instance:
     return Instance(
         id=row.id,
         workflow=row.workflow,

@@ -10,7 +10,8 @@ Absent: SQL and semantics (`sqlite_core`), files and their faults (`sqlite_file`
 
 import asyncio
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -28,13 +29,17 @@ from edda.ports import (
     Committed,
     Created,
     Delivered,
+    Expired,
     Instance,
     Judge,
     Lease,
     NewInstance,
+    Outgoing,
     Status,
+    Transaction,
 )
 from edda.stores.sqlite_core import SqliteCore
+from edda.stores.sqlite_direct import DirectConnection
 from edda.stores.sqlite_file import IN_MEMORY, SqliteFile
 
 __all__ = ["DirectSqliteStore", "SqliteStore"]
@@ -87,7 +92,36 @@ class _SqliteMethods:
 
         `judge` is called in the store's thread, and again when a transaction is repeated.
         """
-        return await self._run(lambda core: core.deliver(envelopes, judge))
+        return await self._run(lambda core: core.log.deliver(envelopes, judge))
+
+    async def expire(self, before: datetime) -> int:
+        """Drop events accepted before an instant that no live instance could still take."""
+        total = 0
+        while count := await self._run(lambda core: core.log.expire(before)):
+            total += count
+        return total
+
+    async def expired(self, *, limit: int = 100, after: int = 0) -> list[Expired]:
+        """Events that expired unread, by position, those after a position."""
+        return await self._run(lambda core: core.log.expired(limit, after), is_write=False)
+
+    async def take_outgoing(self, *, limit: int, lease_seconds: float) -> list[Outgoing]:
+        """Take up to `limit` events of the outbox that are due, oldest first."""
+        return await self._run(lambda core: core.take_outgoing(limit, lease_seconds))
+
+    async def settle_outgoing(
+        self, position: int, *, error: str | None = None, retry_at: datetime | None = None
+    ) -> None:
+        """An event of the outbox was posted; or was not, with `error`."""
+        await self._run(lambda core: core.settle_outgoing(position, error, retry_at))
+
+    async def outgoing(self, *, limit: int = 100, after: int = 0) -> list[Outgoing]:
+        """The events of the outbox, by position, those after a position."""
+        return await self._run(lambda core: core.outgoing(limit, after), is_write=False)
+
+    async def outgoing_due(self) -> datetime | None:
+        """When the next event of the outbox is due."""
+        return await self._run(lambda core: core.outgoing_due(), is_write=False)
 
     async def request_cancel(self, instance_id: str) -> bool:
         """Ask for cancellation and wake the instance; False when it has ended or is unknown."""
@@ -149,11 +183,56 @@ class DirectSqliteStore(_SqliteMethods):
         """Wait for ever: nobody else is meant to use this file."""
         await asyncio.get_running_loop().create_future()
 
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Transaction]:
+        """A transaction of an activity, which must not wait for anything while it is open."""
+        if self._file is None:
+            raise _not_open(self)
+        self._refuse_while_open()
+        file = self._file
+
+        async def finish(commit: Commit) -> Committed:
+            committed: Committed = file.finish(lambda core: core.commit(commit))
+            return committed
+
+        async def undo() -> None:
+            file.undo()
+
+        file.begin()
+        try:
+            yield _Transaction(DirectConnection(file.connection), finish, undo)
+        finally:
+            file.undo()
+
     async def _run(self, work: Callable[[SqliteCore], T], *, is_write: bool = True) -> T:
         if self._file is None:
             raise _not_open(self)
+        self._refuse_while_open()
         outcome: T = self._file.run([work], is_write=is_write)[0]
         return outcome
+
+    def _refuse_while_open(self) -> None:
+        if self._file is not None and self._file.connection.in_transaction:
+            raise StoreError(
+                "A transactional activity waits for something while its transaction is open, and "
+                "another step needs the database. In a simulation on SQLite it must write and "
+                "return; in production it would keep everybody waiting."
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class _Transaction:
+    """An open transaction of an activity (`ports.Transaction`)."""
+
+    connection: Any
+    finish: Callable[[Commit], Awaitable[Committed]]
+    undo: Callable[[], Awaitable[None]]
+
+    async def commit(self, commit: Commit) -> Committed:
+        return await self.finish(commit)
+
+    async def rollback(self) -> None:
+        await self.undo()
 
 
 @dataclass(slots=True, eq=False)
@@ -177,6 +256,8 @@ class SqliteStore(_SqliteMethods):
         self._alone: list[_Asked] = []
         self._hop: asyncio.Task[list[Any]] | None = None
         self._version = 0
+        self._own = asyncio.Lock()  # held by the transaction of an activity
+        self._is_paused = False
 
     def __repr__(self) -> str:
         return f"<SqliteStore: {self._path}>"
@@ -207,6 +288,35 @@ class SqliteStore(_SqliteMethods):
             version = await self._run(SqliteCore.data_version, is_write=False)
         self._version = version
 
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Transaction]:
+        """A transaction of an activity. Nobody else gets at the file until it ends."""
+        async with self._own:
+            self._is_paused = True
+            try:
+                while self._hop is not None:
+                    await asyncio.wait([self._hop])
+                if self._connection is None or self._file is None:
+                    raise _not_open(self)
+                file, hop = self._file, self._connection._execute  # noqa: SLF001 - as below
+
+                async def finish(commit: Commit) -> Committed:
+                    committed: Committed = await hop(file.finish, lambda core: core.commit(commit))
+                    return committed
+
+                async def undo() -> None:
+                    await hop(file.undo)
+
+                await hop(file.begin)
+                try:
+                    yield _Transaction(self._connection, finish, undo)
+                finally:
+                    await asyncio.shield(hop(file.undo))
+            finally:
+                self._is_paused = False
+                if self._hop is None and (self._alone or self._asked):
+                    self._start_hop()
+
     # ---- Group commit --------------------------------------------------------------------------
     # One hop to the thread is under way at a time. It takes along all that was asked for until
     # it starts, in one transaction. When an operation raises, the transaction is rolled back and
@@ -218,7 +328,7 @@ class SqliteStore(_SqliteMethods):
             raise _not_open(self)
         asked = _Asked(work, is_write, asyncio.get_running_loop().create_future())
         self._asked.append(asked)
-        if self._hop is None:
+        if self._hop is None and not self._is_paused:
             self._start_hop()
         outcome: T = await asked.answer
         return outcome
@@ -253,7 +363,7 @@ class SqliteStore(_SqliteMethods):
             outcomes = hop.result() if error is None else [None] * len(group)
             for asked, outcome in zip(group, outcomes, strict=True):
                 _settle(asked.answer, outcome, error)
-        if self._alone or self._asked:
+        if (self._alone or self._asked) and not self._is_paused:
             self._start_hop()
 
 

@@ -9,7 +9,8 @@
 -- leased (`worker` IS NULL) because something is due or came, and when it is leased because the
 -- lease lapses then. `ticket` orders those that are ready at one instant: first come, first
 -- served. `born` is the end of the log when it was created: it reads from there (law M2).
--- `cancel`: 0 nobody asked, 1 asked, 2 asked and history has it. `waits` counts its open waits.
+-- `cancel`: 0 nobody asked, 1 asked, 2 asked and history has it. `waits` and `subscriptions` count
+-- what is open.
 CREATE TABLE edda_instance (
     key INTEGER PRIMARY KEY,
     id TEXT NOT NULL UNIQUE,
@@ -26,6 +27,7 @@ CREATE TABLE edda_instance (
     token INTEGER NOT NULL DEFAULT 0,
     cancel INTEGER NOT NULL DEFAULT 0,
     waits INTEGER NOT NULL DEFAULT 0,
+    subscriptions INTEGER NOT NULL DEFAULT 0,
     problem TEXT
 );
 CREATE INDEX edda_instance_ready ON edda_instance (workflow, ready, ticket)
@@ -41,7 +43,7 @@ CREATE TABLE edda_event (
     PRIMARY KEY (instance, seq)
 ) WITHOUT ROWID;
 
--- The log of accepted events. AUTOINCREMENT: a position is never used twice, also when rows go.
+-- The log of accepted events. `is_read`: an instance took it. AUTOINCREMENT: a position is never used twice, also when rows go.
 CREATE TABLE edda_message (
     position INTEGER PRIMARY KEY AUTOINCREMENT,
     at INTEGER NOT NULL,
@@ -50,12 +52,14 @@ CREATE TABLE edda_message (
     id TEXT NOT NULL,
     target TEXT,
     text TEXT NOT NULL,
+    is_read INTEGER NOT NULL DEFAULT 0,
     UNIQUE (source, id)
 );
 CREATE INDEX edda_message_type ON edda_message (type);
 
 -- What waits look at: an event type and the sorted paths of a match as a JSON list, '' without a
--- match. There are as many shapes as there are different `wait_event` calls in the code.
+-- match, 'competing' for waits that compete for messages. There are as many shapes as there are
+-- different waits in the code.
 CREATE TABLE edda_shape (
     key INTEGER PRIMARY KEY,
     type TEXT NOT NULL,
@@ -64,7 +68,8 @@ CREATE TABLE edda_shape (
 );
 
 -- The log seen through each shape: what each message has at its paths ('' without a match). So a
--- wait finds its messages by index, however long the log (laws M3, M5). `target` is '' for all.
+-- wait finds its messages by index, however long the log (laws M3, M5). `target` is '' for all,
+-- '=id' for one instance, '?' in a queue.
 CREATE TABLE edda_facet (
     shape INTEGER NOT NULL,
     found TEXT NOT NULL,
@@ -73,7 +78,8 @@ CREATE TABLE edda_facet (
     PRIMARY KEY (shape, found, target, position)
 ) WITHOUT ROWID;
 
--- Open waits, in the order of their registration. `wanted` meets `found`.
+-- Open waits, in the order of their registration. `wanted` meets `found`. A wait reads the log
+-- after `since`. `mode` is that of its subscription, NULL for an event.
 CREATE TABLE edda_wait (
     key INTEGER PRIMARY KEY,
     instance INTEGER NOT NULL,
@@ -81,10 +87,55 @@ CREATE TABLE edda_wait (
     shape INTEGER NOT NULL,
     wanted TEXT NOT NULL,
     model TEXT,
-    on_invalid TEXT NOT NULL
+    on_invalid TEXT NOT NULL,
+    mode TEXT,
+    since INTEGER NOT NULL
 );
 CREATE INDEX edda_wait_instance ON edda_wait (instance);
 CREATE INDEX edda_wait_wanted ON edda_wait (shape, wanted);
+
+-- Channels that instances read, and since which position.
+CREATE TABLE edda_subscription (
+    instance INTEGER NOT NULL,
+    type TEXT NOT NULL,
+    mode TEXT NOT NULL,
+    since INTEGER NOT NULL,
+    PRIMARY KEY (instance, type)
+) WITHOUT ROWID;
+
+-- Messages of a queue that were given to an instance, until its wait is over.
+CREATE TABLE edda_given (
+    instance INTEGER NOT NULL,
+    shape INTEGER NOT NULL,
+    position INTEGER NOT NULL,
+    PRIMARY KEY (instance, shape, position)
+) WITHOUT ROWID;
+
+-- The types that instances of a workflow have ever waited for.
+CREATE TABLE edda_interest (
+    workflow TEXT NOT NULL,
+    type TEXT NOT NULL,
+    PRIMARY KEY (workflow, type)
+) WITHOUT ROWID;
+
+-- Events that expired, and that no instance ever took.
+CREATE TABLE edda_expired (
+    position INTEGER PRIMARY KEY,
+    at INTEGER NOT NULL,
+    type TEXT NOT NULL,
+    source TEXT NOT NULL,
+    id TEXT NOT NULL
+);
+
+-- Events that are committed and not posted yet. `error` is why not, the last time.
+CREATE TABLE edda_outbox (
+    position INTEGER PRIMARY KEY AUTOINCREMENT,
+    text TEXT NOT NULL,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    due INTEGER NOT NULL,
+    error TEXT
+);
+CREATE INDEX edda_outbox_due ON edda_outbox (due);
 
 -- Messages that an instance took or refused, for ever.
 CREATE TABLE edda_taken (
@@ -119,7 +170,7 @@ WHERE instance = (SELECT key FROM edda_instance WHERE id = ?) ORDER BY seq;
 -- name: ready
 -- The longest ready of each workflow by its own piece of the index, and of those the longest
 -- ready of all: a workflow nobody here knows costs nothing, however many of it are ready.
-SELECT i.key, i.id, i.workflow, i.token, i.born, i.cancel, i.waits, i.length
+SELECT i.key, i.id, i.workflow, i.token, i.cancel, i.waits, i.length
 FROM json_each(:names) AS name
 JOIN edda_instance AS i ON i.key IN (
     SELECT key FROM edda_instance
@@ -139,14 +190,20 @@ UPDATE edda_instance SET status = 'stuck', problem = ?, updated_at = ?, cancel =
 WHERE key = ?;
 
 -- name: for_commit
-SELECT key, born, length, status, due, ready, ticket, worker, token, cancel, problem,
-    waits
+SELECT key, workflow, born, length, status, due, ready, ticket, worker, token, cancel, problem,
+    waits, subscriptions
 FROM edda_instance WHERE id = ?;
 
 -- name: update
 UPDATE edda_instance SET status = ?, updated_at = ?, length = ?, due = ?, ready = ?, ticket = ?,
-    worker = ?, cancel = ?, problem = ?, waits = ?
+    worker = ?, cancel = ?, problem = ?, waits = ?, subscriptions = ?
 WHERE key = ?;
+
+-- name: forget
+DELETE FROM edda_event WHERE instance = ?;
+
+-- name: mark_read
+UPDATE edda_message SET is_read = 1 WHERE position = ? AND is_read = 0;
 
 -- name: take
 INSERT OR IGNORE INTO edda_taken (instance, position) VALUES (?, ?);
@@ -162,6 +219,9 @@ SELECT DISTINCT worker FROM edda_instance WHERE worker IS NOT NULL;
 
 -- name: give_back
 UPDATE edda_instance SET worker = NULL, due = :now, ready = :now, ticket = :ticket WHERE key = :key;
+
+-- name: status
+SELECT key, status, cancel FROM edda_instance WHERE id = ?;
 
 -- name: cancel
 UPDATE edda_instance SET cancel = 1 WHERE key = ?;
@@ -205,12 +265,54 @@ LEFT JOIN edda_event AS e ON e.instance = i.key AND e.seq = i.length - 1
 WHERE i.id = ?;
 
 -- name: waits
-SELECT w.key, w.id, s.type, s.paths, w.wanted, w.model, w.on_invalid
+SELECT w.key, w.shape, w.id, s.type, s.paths, w.wanted, w.model, w.on_invalid, w.mode
 FROM edda_wait AS w JOIN edda_shape AS s ON s.key = w.shape
 WHERE w.instance = ? ORDER BY w.key;
 
 -- name: add_wait
-INSERT INTO edda_wait (instance, id, shape, wanted, model, on_invalid) VALUES (?, ?, ?, ?, ?, ?);
+INSERT INTO edda_wait (instance, id, shape, wanted, model, on_invalid, mode, since)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: add_interest
+INSERT OR IGNORE INTO edda_interest (workflow, type) VALUES (?, ?);
+
+-- name: subscriptions
+SELECT type, mode FROM edda_subscription WHERE instance = ?;
+
+-- name: subscribed_since
+SELECT since FROM edda_subscription WHERE instance = ? AND type = ?;
+
+-- name: drop_subscription
+DELETE FROM edda_subscription WHERE instance = ? AND type = ?;
+
+-- name: add_subscription
+INSERT INTO edda_subscription (instance, type, mode, since) VALUES (?, ?, ?,
+    coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'edda_message'), 0));
+
+-- name: queued
+SELECT position FROM edda_facet WHERE shape = ? AND found = '' AND target = '?'
+ORDER BY position LIMIT 1;
+
+-- name: free
+-- The one that waits longest of those that have nothing given to them.
+SELECT w.instance, i.id
+FROM edda_wait AS w JOIN edda_instance AS i ON i.key = w.instance
+WHERE w.shape = ?1 AND w.wanted = '' AND i.status <> 'stuck' AND NOT EXISTS (
+    SELECT 1 FROM edda_given AS g WHERE g.instance = w.instance AND g.shape = ?1
+)
+ORDER BY w.key LIMIT 1;
+
+-- name: give
+INSERT INTO edda_given (instance, shape, position) VALUES (?, ?, ?);
+
+-- name: given
+SELECT g.position, EXISTS (
+    SELECT 1 FROM edda_taken AS t WHERE t.instance = g.instance AND t.position = g.position
+)
+FROM edda_given AS g WHERE g.instance = ? AND g.shape = ?;
+
+-- name: drop_given
+DELETE FROM edda_given WHERE instance = ? AND shape = ?;
 
 -- name: drop_wait
 DELETE FROM edda_wait WHERE key = ?;
@@ -225,21 +327,26 @@ INSERT INTO edda_shape (type, paths) VALUES (?, ?);
 SELECT key, paths FROM edda_shape WHERE type = ? ORDER BY key;
 
 -- name: messages_of_type
-SELECT position, coalesce(target, ''), text FROM edda_message WHERE type = ?;
+SELECT position, target, text FROM edda_message WHERE type = ?;
 
 -- name: add_facet
 INSERT INTO edda_facet (shape, found, target, position) VALUES (?, ?, ?, ?);
 
+-- name: drop_facet
+DELETE FROM edda_facet WHERE shape = ? AND found = ? AND target = ? AND position = ?;
+
 -- name: offered
 -- What an instance could take now, in log order: for each of its open waits the first messages
--- that fit, came after it was created, were for all or for it alone, and were not taken by it.
+-- that fit, came after where it begins to read, were for all or for it alone (some waits take
+-- only the latter), and were not taken by it.
 -- Nothing is remembered about who was offered what, so nothing can be forgotten (law M5).
 SELECT DISTINCT m.position, m.at, m.type, m.source, m.id, m.text, m.target
 FROM edda_wait AS w
-JOIN (SELECT '' AS target UNION ALL SELECT :id) AS door
+JOIN (SELECT '' AS target UNION ALL SELECT :mine) AS door
+    ON door.target <> '' OR w.mode IS NULL OR w.mode = 'broadcast'
 JOIN edda_message AS m ON m.position IN (
     SELECT f.position FROM edda_facet AS f
-    WHERE f.shape = w.shape AND f.found = w.wanted AND f.target = door.target AND f.position > :born
+    WHERE f.shape = w.shape AND f.found = w.wanted AND f.target = door.target AND f.position > w.since
         AND NOT EXISTS (
             SELECT 1 FROM edda_taken AS t
             WHERE t.instance = w.instance AND t.position = f.position
@@ -256,19 +363,82 @@ SELECT text FROM edda_message WHERE source = ? AND id = ?;
 INSERT INTO edda_message (at, type, source, id, target, text) VALUES (?, ?, ?, ?, ?, ?);
 
 -- name: fitting
-SELECT i.key, i.id, w.id, s.type, s.paths, w.wanted, w.model, w.on_invalid
+SELECT i.key, i.id, w.id, s.type, s.paths, w.wanted, w.model, w.on_invalid, w.mode
 FROM edda_wait AS w
 JOIN edda_shape AS s ON s.key = w.shape
 JOIN edda_instance AS i ON i.key = w.instance
-WHERE w.shape = :shape AND w.wanted = :found ORDER BY w.key;
+WHERE w.shape = :shape AND w.wanted = :found AND w.mode IS NOT 'direct' ORDER BY w.key;
 
 -- name: fitting_of_one
 -- The same for an addressed message. The `+` keeps SQLite on the index by instance.
-SELECT i.key, i.id, w.id, s.type, s.paths, w.wanted, w.model, w.on_invalid
+SELECT i.key, i.id, w.id, s.type, s.paths, w.wanted, w.model, w.on_invalid, w.mode
 FROM edda_instance AS i
 JOIN edda_wait AS w ON w.instance = i.key
 JOIN edda_shape AS s ON s.key = w.shape
 WHERE i.id = :target AND +w.shape = :shape AND +w.wanted = :found ORDER BY w.key;
+
+-- name: expiring
+-- What is old and nobody who lives could still take: everybody has finished, or began to read
+-- later, or took it, or runs a workflow that has never waited for such a type.
+SELECT m.position, m.at, m.type, m.source, m.id, m.target, m.text, m.is_read
+FROM edda_message AS m
+WHERE m.at < :before AND NOT EXISTS (
+    SELECT 1
+    FROM edda_instance AS i
+    LEFT JOIN edda_subscription AS s ON s.instance = i.key AND s.type = m.type
+    WHERE i.status NOT IN ('completed', 'failed', 'cancelled')
+        AND (m.target IS NULL OR m.target = i.id)
+        AND NOT EXISTS (
+            SELECT 1 FROM edda_taken AS t WHERE t.instance = i.key AND t.position = m.position
+        )
+        AND CASE
+            WHEN s.mode = 'competing' THEN EXISTS (
+                SELECT 1 FROM edda_facet AS f
+                WHERE f.shape = (
+                        SELECT key FROM edda_shape WHERE type = m.type AND paths = :competing
+                    )
+                    AND f.found = '' AND f.target IN ('?', '=' || i.id) AND f.position = m.position
+            )
+            WHEN s.mode IS NOT NULL THEN s.since < m.position
+            ELSE i.born < m.position AND EXISTS (
+                SELECT 1 FROM edda_interest AS n WHERE n.workflow = i.workflow AND n.type = m.type
+            )
+        END
+)
+ORDER BY m.position LIMIT :limit;
+
+-- name: add_expired
+INSERT INTO edda_expired (position, at, type, source, id) VALUES (?, ?, ?, ?, ?);
+
+-- name: drop_message
+DELETE FROM edda_message WHERE position = ?;
+
+-- name: expired
+SELECT position, at, type, source, id FROM edda_expired WHERE position > ?
+ORDER BY position LIMIT ?;
+
+-- name: add_outgoing
+INSERT INTO edda_outbox (text, due) VALUES (?, ?);
+
+-- name: due_outgoing
+SELECT position, text, attempts, due, error FROM edda_outbox WHERE due <= ?
+ORDER BY due, position LIMIT ?;
+
+-- name: lease_outgoing
+UPDATE edda_outbox SET due = ? WHERE position = ?;
+
+-- name: drop_outgoing
+DELETE FROM edda_outbox WHERE position = ?;
+
+-- name: fail_outgoing
+UPDATE edda_outbox SET attempts = attempts + 1, due = ?, error = ? WHERE position = ?;
+
+-- name: outgoing
+SELECT position, text, attempts, due, error FROM edda_outbox WHERE position > ?
+ORDER BY position LIMIT ?;
+
+-- name: outgoing_due
+SELECT min(due) FROM edda_outbox;
 
 -- name: data_version
 PRAGMA data_version;

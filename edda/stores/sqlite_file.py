@@ -7,8 +7,8 @@ sentence that names the path and the cure.
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ __all__ = ["BUSY_SECONDS", "VERSION", "SqliteFile"]
 BUSY_SECONDS = 2.0
 
 # The version of the schema in sqlite.sql, kept in `PRAGMA user_version`.
-VERSION = 1
+VERSION = 2
 
 IN_MEMORY = ":memory:"
 
@@ -54,7 +54,7 @@ class SqliteFile:
     ) -> list[Any]:
         """Run these in one transaction. When one raises, none of them had an effect."""
         connection, core = self.connection, self.core
-        try:
+        with self._sentences():
             connection.execute("BEGIN IMMEDIATE" if is_write else "BEGIN")
             try:
                 outcomes = [work(core) for work in works]
@@ -62,9 +62,42 @@ class SqliteFile:
             finally:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
+        return outcomes
+
+    def begin(self) -> None:
+        """Begin a transaction that `finish` or `undo` ends."""
+        with self._sentences():
+            self.connection.execute("BEGIN IMMEDIATE")
+
+    def finish(self, work: Callable[[SqliteCore], Any]) -> Any:
+        """Run this in the transaction that was begun, and commit. When it raises, all is undone."""
+        with self._sentences():
+            try:
+                if not self.connection.in_transaction:
+                    raise StoreError(
+                        "A transactional activity has ended its transaction itself, so its writes "
+                        "cannot be committed with its answer. Leave commit() and rollback() to the "
+                        "engine; raise to undo."
+                    )
+                outcome = work(self.core)
+                self.connection.execute("COMMIT")
+            finally:
+                self.undo()
+        return outcome
+
+    def undo(self) -> None:
+        """Roll back what was begun, if anything was; and what was set on the connection."""
+        if self.connection.in_transaction:
+            self.connection.execute("ROLLBACK")
+        self.connection.row_factory = None
+        self.connection.text_factory = str
+
+    @contextmanager
+    def _sentences(self) -> Iterator[None]:
+        try:
+            yield
         except sqlite3.Error as error:
             raise _sentence(error, self.path) from error
-        return outcomes
 
     def close(self) -> None:
         """Close the connection."""
@@ -92,7 +125,7 @@ class SqliteFile:
         found: int = self.connection.execute("PRAGMA user_version").fetchone()[0]
         tables = "SELECT count(*) FROM sqlite_master WHERE name = 'edda_instance'"
         is_ours = self.connection.execute(tables).fetchone()[0] == 1
-        if is_ours and found > VERSION:
+        if is_ours and found != VERSION:
             raise StoreVersionError(str(self.path), found, VERSION)
         if is_ours != (found > 0):
             raise StoreError(

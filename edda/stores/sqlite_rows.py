@@ -13,7 +13,26 @@ from typing import Any, overload
 from edda.events import Envelope, match_values
 from edda.ports import Wait
 
-__all__ = ["SQL", "as_facet", "as_list", "as_micros", "as_time", "as_wait", "is_same"]
+__all__ = [
+    "COMPETING",
+    "EVERYBODY",
+    "QUEUE",
+    "SQL",
+    "as_address",
+    "as_facet",
+    "as_list",
+    "as_micros",
+    "as_shape",
+    "as_time",
+    "as_wait",
+    "is_same",
+]
+
+# Whom a facet is for: everybody, whoever gets it from the queue, or `=id` for one instance.
+EVERYBODY, QUEUE = "", "?"
+
+# The paths of the shape of waits that compete.
+COMPETING = "competing"
 
 # Every statement by its name in sqlite.sql.
 SQL = {
@@ -56,14 +75,30 @@ def as_list(names: Sequence[str]) -> str:
 
 
 def as_wait(row: Sequence[Any]) -> Wait:
-    """A wait of `id, type, paths, wanted, model, on_invalid`."""
-    wait_id, event_type, paths, wanted, model, on_invalid = row
-    return Wait(wait_id, event_type, paths or None, wanted if paths else None, model, on_invalid)
+    """A wait of `id, type, paths, wanted, model, on_invalid, mode`."""
+    wait_id, event_type, paths, wanted, model, on_invalid, mode = row
+    if paths in ("", COMPETING):
+        return Wait(wait_id, event_type, None, None, model, on_invalid, mode)
+    return Wait(wait_id, event_type, paths, wanted, model, on_invalid, mode)
+
+
+def as_shape(wait: Wait) -> str:
+    """The paths of a wait's shape."""
+    return COMPETING if wait.mode == "competing" else wait.paths or ""
+
+
+def as_address(target: str | None, paths: str) -> str:
+    """Whom a message's facet in a shape of these paths is for."""
+    if target is not None:
+        return f"={target}"
+    return QUEUE if paths == COMPETING else EVERYBODY
 
 
 def as_facet(envelope: Envelope, paths: str) -> str | None:
     """What an event has at the paths of a shape; None when something is missing."""
-    return match_values(envelope.document, json.loads(paths)) if paths else ""
+    if paths in ("", COMPETING):
+        return ""
+    return match_values(envelope.document, json.loads(paths))
 
 
 def is_same(text: str, other: str) -> bool:
