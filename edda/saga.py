@@ -143,6 +143,6 @@ def _check(undoing: Activity[..., Any], function: Callable[..., Any]) -> None:
     if missing:
         raise DefinitionError(
             f"The compensation {undoing.name!r} needs {', '.join(missing)}, which "
-            f"{function.__qualname__!r} does not have. It is called with the arguments of the "
+            f"{function.__name__!r} does not have. It is called with the arguments of the "
             f"activity it undoes, and `result`: rename the parameter, or give it a default."
         )

@@ -191,13 +191,15 @@ class Turn:
             is_idle = not calls and not self.in_flight
             if not self._events and not self._taken and not is_idle:
                 break
-            commit = self._commit(release=is_idle, busy=bool(calls))
+            # A wait whose deadline has passed was just registered: it may see the log first.
+            is_due = self.due is not None and self.due <= self._clock.now()
+            commit = self._commit(release=is_idle and not is_due, busy=bool(calls))
             await self._save(commit)
             if self.is_over:
                 dropped += self._drop(lambda _: True)
                 self.close()
                 return self._step((), dropped, commit.due, is_over=True)
-            if not self._has_more():
+            if not self._has_more() and not is_due:
                 assert not is_idle, "a store keeps the lease of an idle turn only for a reason"
                 break
         for call in calls:

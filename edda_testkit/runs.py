@@ -179,7 +179,7 @@ class Run:
     def received(self) -> Iterator[ReceivedEvent[Any]]:
         """The events it took, in order."""
         for event in self.history:
-            if not isinstance(event, Answered) or event.of != "event":
+            if not isinstance(event, Answered) or event.of not in ("event", "message"):
                 continue
             if isinstance(event.outcome, Result):
                 yield received(event.outcome.value)

@@ -3,8 +3,21 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from pydantic import BaseModel
 
-from edda import ArgumentError, sleep, sleep_until, wait_event, wait_timer, wait_until, workflow
+from edda import (
+    ArgumentError,
+    EventTimeoutError,
+    InvalidEventError,
+    discard_events,
+    sleep,
+    sleep_until,
+    wait_any,
+    wait_event,
+    wait_timer,
+    wait_until,
+    workflow,
+)
 
 CASES = {
     "no type": (lambda ctx: wait_event(ctx, ""), "event_type must be a non-empty string"),
@@ -60,3 +73,134 @@ def test_every_spelling_of_five_seconds(edda_sim, verb):
 
     run = edda_sim.start(five)
     assert (run.waiting_for[0].due - edda_sim.now).total_seconds() == 5
+
+
+# ---- wait_any: suspends, completes, still waiting ----------------------------------------------
+
+
+class Approval(BaseModel):
+    by: str
+
+
+@workflow
+async def approval(ctx, timeout: float | None = None):
+    event = await wait_any(
+        ctx, {"approved": Approval, "rejected": None}, timeout, match={"subject": "L-1"}
+    )
+    return [event.type, event.data.by if event.type == "approved" else event.data]
+
+
+def test_wait_any_suspends(sim):
+    """It waits for each of the types."""
+    run = sim.start(approval)
+    assert run.status == "waiting_for_event"
+    assert [waiting.name for waiting in run.waiting_for] == ["approved", "rejected"]
+
+
+def test_wait_any_completes_with_the_first(sim):
+    """The first event answers, validated by the model of its type; the other wait is given up."""
+    run = sim.start(approval)
+    sim.send("approved", {"by": "Ada"}, subject="L-1")
+    sim.send("rejected", "late", subject="L-1")
+    assert run.result == ["approved", "Ada"]
+    other = sim.start(approval)
+    sim.send("rejected", "why", subject="L-1")
+    assert other.result == ["rejected", "why"]
+    assert [e.id for e in other.history if e.kind == "event_withdrawn"] == ["wait_event_approved:1"]
+
+
+def test_wait_any_still_waits(sim):
+    """An event of another type, or that does not match, or that the model refuses, is none."""
+    run = sim.start(approval)
+    sim.send("cancelled", None, subject="L-1")
+    sim.send("approved", {"by": "Ada"}, subject="L-2")
+    with pytest.raises(InvalidEventError):
+        sim.send("approved", {"by": None}, subject="L-1")
+    assert run.status == "waiting_for_event"
+
+
+def test_wait_any_takes_the_oldest_of_the_log(sim):
+    """Of events that came before it, whichever came first answers."""
+
+    @workflow
+    async def later(ctx):
+        await wait_event(ctx, "go")
+        return (await wait_any(ctx, {"b": None, "a": None})).type
+
+    run = sim.start(later)
+    sim.send("a")
+    sim.send("b")
+    sim.send("go")
+    assert run.result == "a"
+
+
+def test_wait_any_times_out(sim):
+    """After `timeout_seconds` it raises `EventTimeoutError` that names all types."""
+    run = sim.start(approval, 60)
+    sim.advance(60)
+    assert isinstance(run.error, EventTimeoutError)
+    assert str(run.error) == "No 'approved | rejected' event came within 60 s."
+    assert run.waiting_for == []
+
+
+@pytest.mark.parametrize("events", [{}, ["a"], {"": None}, None, {1: None}])
+def test_wait_any_wants_a_mapping(sim, events):
+    """Anything but a mapping from types is refused before anything waits."""
+
+    @workflow
+    async def wrong(ctx):
+        await wait_any(ctx, events)
+
+    run = sim.start(wrong)
+    assert isinstance(run.error, ArgumentError)
+    assert "events must map event types to models or None" in str(run.error)
+
+
+# ---- A deadline of now, and discard_events -----------------------------------------------------
+
+
+def test_a_timeout_of_zero_looks_into_the_log(sim):
+    """An event that came before the wait comes before its deadline (law M7)."""
+
+    @workflow
+    async def polling(ctx):
+        await wait_event(ctx, "go")
+        found = (await wait_event(ctx, "paid", timeout_seconds=0)).data
+        with pytest.raises(EventTimeoutError):
+            await wait_event(ctx, "paid", timeout_seconds=0)
+        return found
+
+    run = sim.start(polling)
+    sim.send("paid", 5)
+    sim.send("go")
+    assert run.result == 5
+
+
+def test_discard_events(sim):
+    """It drops what has come, says how much, and leaves what comes later and other types."""
+
+    @workflow
+    async def clean(ctx):
+        await wait_event(ctx, "go")
+        dropped = await discard_events(ctx, "paid")
+        other = await wait_event(ctx, "other")
+        return [dropped, (await wait_event(ctx, "paid")).data, other.data]
+
+    run = sim.start(clean)
+    for n in range(40):
+        sim.send("paid", n)
+    sim.send("other", "kept")
+    sim.send("go")
+    assert run.status == "waiting_for_event"
+    sim.send("paid", "new")
+    assert run.result == [40, "new", "kept"]
+
+
+def test_discard_events_of_nothing(sim):
+    """With nothing to drop it answers at once."""
+
+    @workflow
+    async def clean(ctx):
+        return await discard_events(ctx, "paid")
+
+    assert sim.start(clean).result == 0

@@ -301,21 +301,31 @@ class SqliteStore(_SqliteMethods):
                 file, hop = self._file, self._connection._execute  # noqa: SLF001 - as below
 
                 async def finish(commit: Commit) -> Committed:
-                    committed: Committed = await hop(file.finish, lambda core: core.commit(commit))
-                    return committed
+                    try:
+                        done: Committed = await hop(file.finish, lambda core: core.commit(commit))
+                    finally:
+                        self._resume()
+                    return done
 
                 async def undo() -> None:
-                    await hop(file.undo)
+                    try:
+                        await hop(file.undo)
+                    finally:
+                        self._resume()
 
                 await hop(file.begin)
                 try:
                     yield _Transaction(self._connection, finish, undo)
                 finally:
-                    await asyncio.shield(hop(file.undo))
+                    if self._is_paused:
+                        await asyncio.shield(undo())
             finally:
-                self._is_paused = False
-                if self._hop is None and (self._alone or self._asked):
-                    self._start_hop()
+                self._resume()
+
+    def _resume(self) -> None:
+        self._is_paused = False
+        if self._hop is None and (self._alone or self._asked):
+            self._start_hop()
 
     # ---- Group commit --------------------------------------------------------------------------
     # One hop to the thread is under way at a time. It takes along all that was asked for until
@@ -363,8 +373,8 @@ class SqliteStore(_SqliteMethods):
             outcomes = hop.result() if error is None else [None] * len(group)
             for asked, outcome in zip(group, outcomes, strict=True):
                 _settle(asked.answer, outcome, error)
-        if (self._alone or self._asked) and not self._is_paused:
-            self._start_hop()
+        if not self._is_paused:
+            self._resume()
 
 
 def _settle(answer: asyncio.Future[Any], outcome: Any, error: BaseException | None) -> None:
