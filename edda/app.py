@@ -11,6 +11,8 @@ import importlib
 import logging
 import os
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from dataclasses import replace
+from itertools import chain
 from types import TracebackType
 from typing import Any, Self
 
@@ -38,9 +40,11 @@ from edda.errors import (
 )
 from edda.events import TARGET, Envelope, as_envelope, received
 from edda.history import Event, Started
+from edda.intake import starts
 from edda.ports import (
     Activities,
     Clock,
+    Created,
     Delivered,
     Instance,
     NewInstance,
@@ -252,11 +256,7 @@ class EddaApp:
         self._check_open(f"{workflow.name}.start()")
         arguments = workflow.parameters.accept(args, kwargs)
         wanted = instance_id or f"{workflow.name}-{self.clock.entropy(128):032x}"
-        started = Started(0, self.clock.now(), workflow.name, arguments, self.clock.entropy(63))
-        if self._worker is None:
-            created = await self.store.create(NewInstance(wanted, workflow.name, started))
-        else:
-            created = await self._worker.create(wanted, workflow.name, started)
+        created = await self._create(wanted, workflow, arguments)
         if created.existing is not None:
             name, known = created.existing
             if name != workflow.name:
@@ -264,6 +264,12 @@ class EddaApp:
             if not workflow.parameters.same(known.arguments, arguments):
                 raise InstanceExistsError(wanted, f"the arguments {known.arguments}")
         return wanted
+
+    async def _create(self, id: str, workflow: Workflow[..., Any], arguments: str) -> Created:
+        started = Started(0, self.clock.now(), workflow.name, arguments, self.clock.entropy(63))
+        if self._worker is None:
+            return await self.store.create(NewInstance(id, workflow.name, started))
+        return await self._worker.create(id, workflow.name, started)
 
     async def instance(self, instance_id: str) -> Instance:
         """One instance. Raises `InstanceNotFoundError`."""
@@ -366,9 +372,10 @@ class EddaApp:
     ) -> Delivered:
         """Accept one CloudEvent (the SDK's, or a mapping in the JSON event format).
 
-        `instance_id` addresses it to one instance. Returns when it is stored. Raises
+        `instance_id` addresses it to one instance; without, its type may start workflows
+        (`start_on`). Returns when it is stored, and what it starts as well. Raises
         `ArgumentError` for what is no CloudEvent, `InvalidEventError` when every wait that it
-        fits refuses its data.
+        fits, or a workflow that it would start, refuses its data.
         """
         if isinstance(event, CloudEvent):
             attributes, data = dict(event.get_attributes()), event.get_data()
@@ -386,15 +393,35 @@ class EddaApp:
         return (await self.handle_events([as_envelope(attributes, data)]))[0]
 
     async def handle_events(self, envelopes: Sequence[Envelope]) -> list[Delivered]:
-        """Accept events, all or none. Raises `InvalidEventError` for the first refused one."""
+        """Accept events, all or none. Raises `InvalidEventError` for the first refused one.
+
+        What they start is stored after them, in transactions of its own: an event that a wait
+        refuses starts nothing. Where the process dies in between, nobody was told that they are
+        accepted; they come again, and then the rest is done (`docs/decisions/0016`).
+        """
         self._check_open("handle_events()")
+        starters = self._starters()
+        wanted = [list(starts(envelope, starters)) for envelope in envelopes]
         delivered = await self.store.deliver(envelopes, self._judge)
         refusals = [refusal for one in delivered for refusal in one.refusals]
         if refusals:
             raise decode_error(refusals[0])
         if self._worker is not None:
             self._worker.wake(woken for one in delivered for woken in one.woken)
-        return delivered
+        for start in chain.from_iterable(wanted):
+            await self._create(start.instance_id, start.workflow, start.arguments)
+        return [
+            replace(one, started=tuple(start.instance_id for start in some)) if some else one
+            for one, some in zip(delivered, wanted, strict=True)
+        ]
+
+    def _starters(self) -> list[Workflow[..., Any]]:
+        known = dict(self._workflows)
+        if self._takes_any:  # a name with two meanings is left alone, and nothing is bound here
+            for name, found in registry.items():
+                if len(found) == 1:
+                    known.setdefault(name, found[0])
+        return [one for one in known.values() if one.start_on is not None]
 
     async def send(self, envelope: Envelope, broker_url: str | None = None) -> None:
         """Post an event to a broker where one is named, else accept it here."""
