@@ -27,6 +27,7 @@ from edda.errors import (
     WorkflowStuck,
 )
 from edda.events import ReceivedEvent, send_event
+from edda.hooks import ActivityInfo, EventInfo, Hooks, WaitInfo, WorkflowInfo
 from edda.ports import Status
 from edda.retry import RetryPolicy
 from edda.waiting import sleep, sleep_until, wait_event, wait_timer, wait_until
@@ -35,13 +36,16 @@ from edda.workflow import WorkflowContext, workflow
 __all__ = [
     "ActivityContext",
     "ActivityError",
+    "ActivityInfo",
     "ActivityTimeoutError",
     "ArgumentError",
     "DefinitionError",
     "EddaApp",
     "EddaError",
     "EncodingError",
+    "EventInfo",
     "EventTimeoutError",
+    "Hooks",
     "InstanceExistsError",
     "InstanceNotFoundError",
     "InvalidEventError",
@@ -53,9 +57,11 @@ __all__ = [
     "RetryPolicy",
     "Status",
     "TerminalError",
+    "WaitInfo",
     "WorkflowCancelled",
     "WorkflowContext",
     "WorkflowFailed",
+    "WorkflowInfo",
     "WorkflowStuck",
     "activity",
     "send_event",

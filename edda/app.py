@@ -12,7 +12,6 @@ import logging
 import os
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from dataclasses import replace
-from itertools import chain
 from types import TracebackType
 from typing import Any, Self
 
@@ -40,6 +39,7 @@ from edda.errors import (
 )
 from edda.events import TARGET, Envelope, as_envelope, received
 from edda.history import Event, Started
+from edda.hooks import Announcer
 from edda.intake import starts
 from edda.ports import (
     Activities,
@@ -72,7 +72,8 @@ class EddaApp:
     `db_url` is `memory://`, `sqlite:///relative.db`, `sqlite:////absolute.db` or
     `postgresql://...`. `workflows=None` means every workflow decorated at module level, and
     those given to `start`. With `worker=False` the app accepts, and runs nothing.
-    `max_concurrent` limits turns under way, not instances. `store`, `clock`, `activities` and
+    `max_concurrent` limits turns under way, not instances. `hooks` are told of what happens: an
+    object like `Hooks`, or a list. `store`, `clock`, `activities` and
     `sender` replace the doors.
     """
 
@@ -83,6 +84,7 @@ class EddaApp:
         *,
         workflows: Sequence[Workflow[..., Any]] | None = None,
         default_retry_policy: RetryPolicy | None = None,
+        hooks: object = None,
         max_concurrent: int = 1000,
         lease_seconds: float = 30.0,
         broker_url: str | None = None,
@@ -102,6 +104,7 @@ class EddaApp:
         self.default_retry_policy = default_retry_policy or DEFAULT_RETRY_POLICY
         self.clock: Clock = clock or SystemClock()
         self.store: Store = store or open_store(db_url, self.clock)
+        self.hooks = Announcer(hooks, self.clock)
         self.models: dict[str, Value] = {}
         self._activities: Activities = activities or DirectActivities()
         self._sender: Sender = sender or HttpSender()
@@ -157,6 +160,7 @@ class EddaApp:
             models=self.models,
             retry_policy=self.default_retry_policy,
             on_over=self._tell,
+            hooks=self.hooks,
             max_concurrent=self._max_concurrent,
             lease_seconds=self._lease_seconds,
         )
@@ -179,6 +183,7 @@ class EddaApp:
                 await worker.close()
         finally:
             self._tell_all()
+            await self.hooks.drain()
             await self.store.close()
 
     async def __aenter__(self) -> Self:
@@ -265,11 +270,21 @@ class EddaApp:
                 raise InstanceExistsError(wanted, f"the arguments {known.arguments}")
         return wanted
 
-    async def _create(self, id: str, workflow: Workflow[..., Any], arguments: str) -> Created:
+    async def _create(
+        self,
+        id: str,
+        workflow: Workflow[..., Any],
+        arguments: str,
+        cause: Envelope | None = None,
+    ) -> Created:
         started = Started(0, self.clock.now(), workflow.name, arguments, self.clock.entropy(63))
         if self._worker is None:
-            return await self.store.create(NewInstance(id, workflow.name, started))
-        return await self._worker.create(id, workflow.name, started)
+            created = await self.store.create(NewInstance(id, workflow.name, started))
+        else:
+            created = await self._worker.create(id, workflow.name, started)
+        if created.existing is None:
+            self.hooks.started(id, started, cause)
+        return created
 
     async def instance(self, instance_id: str) -> Instance:
         """One instance. Raises `InstanceNotFoundError`."""
@@ -408,12 +423,15 @@ class EddaApp:
             raise decode_error(refusals[0])
         if self._worker is not None:
             self._worker.wake(woken for one in delivered for woken in one.woken)
-        for start in chain.from_iterable(wanted):
-            await self._create(start.instance_id, start.workflow, start.arguments)
-        return [
-            replace(one, started=tuple(start.instance_id for start in some)) if some else one
-            for one, some in zip(delivered, wanted, strict=True)
-        ]
+        for index, (envelope, some) in enumerate(zip(envelopes, wanted, strict=True)):
+            ids = tuple(start.instance_id for start in some)
+            if not delivered[index].is_duplicate:
+                self.hooks.accepted(envelope, delivered[index].woken, ids)
+            for start in some:
+                await self._create(start.instance_id, start.workflow, start.arguments, envelope)
+            if some:
+                delivered[index] = replace(delivered[index], started=ids)
+        return delivered
 
     def _starters(self) -> list[Workflow[..., Any]]:
         known = dict(self._workflows)

@@ -31,7 +31,6 @@ class Start:
     workflow: Workflow[..., Any]
     instance_id: str
     arguments: str
-    envelope: Envelope
 
 
 def starts(envelope: Envelope, workflows: Iterable[Workflow[..., Any]]) -> Iterator[Start]:
@@ -41,7 +40,7 @@ def starts(envelope: Envelope, workflows: Iterable[Workflow[..., Any]]) -> Itera
     for workflow in workflows:
         if workflow.start_on == envelope.type:
             instance_id = id_of_start(workflow, envelope.source, envelope.id)
-            yield Start(workflow, instance_id, _arguments(workflow, envelope), envelope)
+            yield Start(workflow, instance_id, _arguments(workflow, envelope))
 
 
 def id_of_start(workflow: Workflow[..., Any], source: str, event_id: str) -> str:

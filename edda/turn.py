@@ -10,7 +10,7 @@ beyond law M7's: the earlier answer wins, and at one instant the event.
 """
 
 import json
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import blake2b
@@ -85,7 +85,8 @@ class Turn:
     """Drives the machine of one claimed instance. Use `begin`, then `answer` and `poke`.
 
     `models` is filled with the models of the waits that are met, by name, so that the door can
-    validate events before it accepts them (law M6).
+    validate events before it accepts them (law M6). `observe` is told of events once they are
+    committed, of calls that begin, and of the error that parks the instance.
     """
 
     def __init__(
@@ -97,6 +98,7 @@ class Turn:
         clock: Clock,
         retry_policy: RetryPolicy = DEFAULT_RETRY_POLICY,
         models: MutableMapping[str, Value] | None = None,
+        observe: Callable[["Turn", Sequence[object]], None] = lambda *_: None,
     ) -> None:
         self.lease = claimed.lease
         self.instance_id = claimed.lease.instance_id
@@ -107,6 +109,7 @@ class Turn:
         self._clock = clock
         self._retry_policy = retry_policy
         self._models = {} if models is None else models
+        self._observe = observe
         self._history = claimed.history
         self._stored = len(claimed.history)
         self._messages = claimed.messages
@@ -180,6 +183,7 @@ class Turn:
                 break
         for call in calls:
             self.in_flight[call.id] = call.attempt
+        self._observe(self, calls)
         return Step(calls, dropped, self.due)
 
     def _drop(self, is_dropped: Callable[[str], bool]) -> tuple[str, ...]:
@@ -434,6 +438,7 @@ class Turn:
 
     def _learn(self, committed: Committed) -> None:
         self._stored += len(self._events)
+        self._observe(self, self._events)
         self._events.clear()
         self._taken.clear()
         self._messages = committed.messages
@@ -473,6 +478,7 @@ class Turn:
                 problem=encode_error(error),
             )
         )
+        self._observe(self, [error])
         self.close()
         return Step(dropped=dropped, is_over=True)
 

@@ -17,6 +17,7 @@ from edda.codec import Value, encode_error
 from edda.commands import Failure, Result
 from edda.errors import LeaseLost, StoreUnavailableError
 from edda.history import Started
+from edda.hooks import Announcer
 from edda.ports import Activities, Call, Claimed, Clock, Created, Lease, NewInstance, Store
 from edda.retry import RetryPolicy
 from edda.turn import Post, Step, Turn
@@ -53,6 +54,7 @@ class Worker:
         models: MutableMapping[str, Value],
         retry_policy: RetryPolicy,
         on_over: Callable[[str], None],
+        hooks: Announcer,
         max_concurrent: int = 1000,
         lease_seconds: float = 30.0,
     ) -> None:
@@ -67,6 +69,7 @@ class Worker:
         self._models = models
         self._retry_policy = retry_policy
         self._on_over = on_over
+        self._hooks = hooks
         self._max_concurrent = max_concurrent
         self._running: dict[str, _Run] = {}
         self._reserved = 0  # for turns whose instance is being created or claimed
@@ -245,6 +248,7 @@ class Worker:
                 clock=self._clock,
                 retry_policy=self._retry_policy,
                 models=self._models,
+                observe=self._hooks.observe,
             )
             try:
                 self._wake_at(await self._steps(turn, run))

@@ -232,7 +232,8 @@ def workflow(
     """Make an `async def f(ctx, ...)` a durable workflow, stored under `name` or its own name.
 
     With `start_on`, every event of that type (True: of the workflow's name) that an app accepts
-    starts an instance; the members of its data are the arguments. Raises `DefinitionError` for anything that is not an `async def` with a context parameter.
+    starts an instance; the members of its data are the arguments. Raises `DefinitionError` for
+    anything that is not an `async def` with a context parameter.
     """
 
     def decorate(fn: Callable[..., Coroutine[Any, Any, Any]]) -> Workflow[Any, Any]:

@@ -45,6 +45,7 @@ BROAD_EXCEPTS: dict[str, str] = {  # "edda.room"
     "edda.turn": "an activity may raise anything; it becomes the step's answer",
     "edda.worker": "one instance's trouble must not stop the others",
     "edda.outbox": "a message that cannot be sent is kept and tried again",
+    "edda.hooks": "what a hook raises goes to the log and changes no run",
     "edda.app": "the composition root closes what it opened, whatever happened",
     "edda.http": "a defect of ours becomes a 500 that says so",
 }
