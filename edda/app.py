@@ -126,6 +126,11 @@ class EddaApp:
         state = "open" if self.is_open else "closed"
         return f"<EddaApp {self.service_name!r} on {self.db_url}, {state}>"
 
+    @property
+    def runs_workflows(self) -> bool:
+        """Whether it has a worker, or only accepts (`worker=False`)."""
+        return self._runs_worker
+
     # ---- Life ------------------------------------------------------------------------------------
 
     async def initialize(self) -> None:

@@ -7,12 +7,14 @@ beside it, without running anything: what they ask for, a worker does. Exit code
 
 import argparse
 import asyncio
+import errno
 import importlib
 import io
 import json
 import os
 import shutil
 import signal
+import socket
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -48,7 +50,8 @@ EDDA_DB_URL or EDDA_APP. Exit codes: 0 done, 1 it could not be done, 2 usage.
 
 SERVE = """\
 Serve an app over HTTP and run its workflows, until SIGTERM or Ctrl-C; requests and steps under
-way are finished first. The working directory is searched for the module.
+way are finished first, and what then waits goes on in the next process at once. The working
+directory is searched for the module.
 
   edda serve examples.event_waiting_workflow:app
   edda serve shop.main:app --host 0.0.0.0 --port 80
@@ -60,9 +63,11 @@ Then, from elsewhere:
 """
 
 WORKER = """\
-Run an app's workflows without HTTP, until SIGTERM or Ctrl-C. Several may work on one database.
+Run an app's workflows without HTTP, until SIGTERM or Ctrl-C; steps under way are finished first
+(a second signal ends them). Several workers may share one database.
 
   edda worker shop.main:app
+  edda worker shop.main:app & edda worker shop.main:app &
 """
 
 PS = """\
@@ -118,6 +123,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except EddaError as error:
         print(f"edda: {error}", file=sys.stderr)
         return 2 if isinstance(error, StoreUrlError) else 1
+    except KeyboardInterrupt:
+        return 1  # stopped by hand before it was done
     except BrokenPipeError:
         # Whoever read the output (`head`) has enough; flushing at exit must not complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -137,7 +144,7 @@ def _parser() -> argparse.ArgumentParser:
     serve = _command(commands, "serve", _serve, SERVE)
     serve.add_argument("target", metavar="module:app", help="the app to run")
     serve.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
-    serve.add_argument("--port", type=int, default=8001, help="port, 0 for any (%(default)s)")
+    serve.add_argument("--port", type=_port, default=8001, help="port, 0 for any (%(default)s)")
 
     worker = _command(commands, "worker", _work, WORKER)
     worker.add_argument("target", metavar="module:app", help="the app to run")
@@ -213,6 +220,12 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65_535:
+        raise argparse.ArgumentTypeError(f"expected a port from 0 to 65535, got {text!r}")
+    return int(text)
+
+
 # ---- Running an app --------------------------------------------------------------------------
 
 
@@ -226,8 +239,10 @@ def _serve(arguments: argparse.Namespace) -> int:
             f'Run: pip install "edda-durable[http]"',
             1,
         ) from error
+    app = app_of(arguments.target)
+    _check_address(arguments.host, arguments.port)
     config = uvicorn.Config(
-        app_of(arguments.target),
+        app,
         host=arguments.host,
         port=arguments.port,
         lifespan="on",
@@ -245,13 +260,43 @@ def _serve(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _check_address(host: str, port: int) -> None:
+    """Find out before the app is opened whether anybody can listen there. Raises `Trouble`."""
+    cure = "Choose another with --host, e.g. 127.0.0.1 for this machine or 0.0.0.0 for all."
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        socket.create_server(address[:2], family=family).close()
+    except OSError as error:
+        match error.errno:
+            case errno.EADDRINUSE:
+                reason = f"port {port} of {host} is in use"
+                cure = f"Stop what listens there, or choose another: --port {port % 65_535 + 1}."
+            case errno.EACCES:
+                reason = f"port {port} needs rights that this user has not"
+                cure = "Choose one from 1024 up, e.g. --port 8001."
+            case _:
+                reason = f"{host} is no address of this machine ({error.strerror})"
+        raise Trouble(f"Cannot listen: {reason}. {cure}", 1) from error
+
+
 def _work(arguments: argparse.Namespace) -> int:
     app = app_of(arguments.target)
+    if not app.runs_workflows:
+        raise Trouble(
+            f"{arguments.target} was made with worker=False: it accepts, and runs nothing. Name "
+            f"an app that works, or use `edda serve` to accept.",
+            1,
+        )
 
     async def work() -> None:
         loop, stop = asyncio.get_running_loop(), asyncio.Event()
+
+        def ask(number: int, _: object) -> None:
+            loop.call_soon_threadsafe(stop.set)
+            signal.signal(number, signal.SIG_DFL)  # asked again, it ends at once
+
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop.set))
+            signal.signal(number, ask)
         async with app:
             print(f"edda: working on {app.db_url}; Ctrl-C stops.", file=sys.stderr, flush=True)
             await stop.wait()

@@ -47,6 +47,7 @@ BROAD_EXCEPTS: dict[str, str] = {  # "edda.room"
     "edda.outbox": "a message that cannot be sent is kept and tried again",
     "edda.hooks": "what a hook raises goes to the log and changes no run",
     "edda.app": "the composition root closes what it opened, whatever happened",
+    "edda.targets": "a user's module may raise anything at import; they are told",
     "edda.http": "a defect of ours becomes a 500 that says so",
 }
 
