@@ -7,14 +7,10 @@ beside it, without running anything: what they ask for, a worker does. Exit code
 
 import argparse
 import asyncio
-import errno
-import importlib
 import io
 import json
 import os
 import shutil
-import signal
-import socket
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -24,12 +20,11 @@ from edda.app import EddaApp
 from edda.errors import EddaError, StoreUrlError
 from edda.history import as_document
 from edda.ports import Instance, Status
-from edda.targets import Trouble, app_of, database_url
+from edda.serving import serve, work
+from edda.targets import Trouble, database_url
 from edda.timeline import clock_text, instance_view, outcome_text, table, timeline
 
 __all__ = ["main"]
-
-DRAIN_SECONDS = 10
 
 ABOUT = """\
 Durable workflows: run an app, and look into its database.
@@ -141,12 +136,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"edda {_version()}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
-    serve = _command(commands, "serve", _serve, SERVE)
-    serve.add_argument("target", metavar="module:app", help="the app to run")
-    serve.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
-    serve.add_argument("--port", type=_port, default=8001, help="port, 0 for any (%(default)s)")
+    serving = _command(
+        commands, "serve", lambda given: serve(given.target, given.host, given.port), SERVE
+    )
+    serving.add_argument("target", metavar="module:app", help="the app to run")
+    serving.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    serving.add_argument("--port", type=_port, default=8001, help="port, 0 for any (%(default)s)")
 
-    worker = _command(commands, "worker", _work, WORKER)
+    worker = _command(commands, "worker", lambda given: work(given.target), WORKER)
     worker.add_argument("target", metavar="module:app", help="the app to run")
 
     ps = _command(commands, "ps", _run(_ps), PS)
@@ -224,86 +221,6 @@ def _port(text: str) -> int:
     if not text.isdecimal() or int(text) > 65_535:
         raise argparse.ArgumentTypeError(f"expected a port from 0 to 65535, got {text!r}")
     return int(text)
-
-
-# ---- Running an app --------------------------------------------------------------------------
-
-
-def _serve(arguments: argparse.Namespace) -> int:
-    try:
-        uvicorn = importlib.import_module("uvicorn")
-        importlib.import_module("edda.http")
-    except ModuleNotFoundError as error:
-        raise Trouble(
-            f"`edda serve` needs {error.name}, which is not installed. "
-            f'Run: pip install "edda-durable[http]"',
-            1,
-        ) from error
-    app = app_of(arguments.target)
-    _check_address(arguments.host, arguments.port)
-    config = uvicorn.Config(
-        app,
-        host=arguments.host,
-        port=arguments.port,
-        lifespan="on",
-        timeout_graceful_shutdown=DRAIN_SECONDS,
-    )
-    server = uvicorn.Server(config)
-    # uvicorn drains, and then sends itself the signal again: a stop that was asked for is no error.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        server.run()
-    except KeyboardInterrupt:
-        return 0
-    except SystemExit:
-        return 1  # it did not start, and said why
-    return 0
-
-
-def _check_address(host: str, port: int) -> None:
-    """Find out before the app is opened whether anybody can listen there. Raises `Trouble`."""
-    cure = "Choose another with --host, e.g. 127.0.0.1 for this machine or 0.0.0.0 for all."
-    try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        socket.create_server(address[:2], family=family).close()
-    except OSError as error:
-        match error.errno:
-            case errno.EADDRINUSE:
-                reason = f"port {port} of {host} is in use"
-                cure = f"Stop what listens there, or choose another: --port {port % 65_535 + 1}."
-            case errno.EACCES:
-                reason = f"port {port} needs rights that this user has not"
-                cure = "Choose one from 1024 up, e.g. --port 8001."
-            case _:
-                reason = f"{host} is no address of this machine ({error.strerror})"
-        raise Trouble(f"Cannot listen: {reason}. {cure}", 1) from error
-
-
-def _work(arguments: argparse.Namespace) -> int:
-    app = app_of(arguments.target)
-    if not app.runs_workflows:
-        raise Trouble(
-            f"{arguments.target} was made with worker=False: it accepts, and runs nothing. Name "
-            f"an app that works, or use `edda serve` to accept.",
-            1,
-        )
-
-    async def work() -> None:
-        loop, stop = asyncio.get_running_loop(), asyncio.Event()
-
-        def ask(number: int, _: object) -> None:
-            loop.call_soon_threadsafe(stop.set)
-            signal.signal(number, signal.SIG_DFL)  # asked again, it ends at once
-
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, ask)
-        async with app:
-            print(f"edda: working on {app.db_url}; Ctrl-C stops.", file=sys.stderr, flush=True)
-            await stop.wait()
-            print("edda: finishing what is under way.", file=sys.stderr, flush=True)
-
-    asyncio.run(work())
-    return 0
 
 
 # ---- Looking into a database -----------------------------------------------------------------
