@@ -48,7 +48,7 @@ async def order(ctx: WorkflowContext, amount: int = 1) -> int:
     return charged + paid.data
 
 
-@workflow(start_on="ordered")
+@workflow(start_on="hooks.ordered")
 async def on_order(ctx: WorkflowContext) -> None:
     pass
 
@@ -226,7 +226,7 @@ def test_a_stuck_run_is_told(book):
 def test_an_event_that_starts_a_run_is_told_with_it(book):
     """The accepted event names what it starts, and the start has the event."""
     with simulation(book) as sim:
-        event = sim.send("ordered", {}, id="7")
+        event = sim.send("hooks.ordered", {}, id="7")
         sim.duplicate(event)
         run = sim.runs[0]
     assert book.names == ["on_event_received", "on_workflow_start", "on_workflow_complete"]

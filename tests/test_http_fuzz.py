@@ -23,7 +23,7 @@ from edda.stores.memory import MemoryStore
 EXAMPLES = 25
 
 
-@workflow(start_on="order.created")
+@workflow(start_on="fuzz.order")
 async def fuzzed(ctx: WorkflowContext, order_id: str = "") -> None:
     await wait_event(ctx, "paid")
 

@@ -26,7 +26,7 @@ async def charge(ctx, amount: int) -> int:
     return amount
 
 
-@workflow(start_on="ordered")
+@workflow(start_on="otel.ordered")
 async def order(ctx: WorkflowContext, amount: int) -> int:
     paid = await wait_event(ctx, "paid")
     charged = await charge(ctx, amount)
@@ -123,7 +123,7 @@ def test_an_event_is_received_in_its_senders_trace(world):
 
 def test_a_start_by_event_is_linked_both_ways(world):
     """The start is a span of the sender's trace that leads to the run's."""
-    world.sim.send("ordered", {"amount": 5}, **SENDER)
+    world.sim.send("otel.ordered", {"amount": 5}, **SENDER)
     start = world.spans["start order"]
     assert start.context.trace_id == SENDER_TRACE
     assert [link.context for link in start.links] == [run_context(world.sim.runs[0].id)]

@@ -23,7 +23,7 @@ from edda.intake import id_of_start
 from edda.stores.memory import MemoryStore
 from edda_testkit import Simulation
 
-EVENT = {"specversion": "1.0", "id": "1", "source": "/shop", "type": "order.created"}
+EVENT = {"specversion": "1.0", "id": "1", "source": "/shop", "type": "starts.order"}
 
 
 class Line(BaseModel):
@@ -31,13 +31,13 @@ class Line(BaseModel):
     count: int = 1
 
 
-@workflow(start_on="order.created")
+@workflow(start_on="starts.order")
 async def fulfil(ctx: WorkflowContext, order_id: str, lines: list[Line] | None = None) -> dict:
     paid = await wait_event(ctx, "paid", match={"data.order_id": order_id})
     return {"order": order_id, "lines": len(lines or []), "paid": paid.data["amount"]}
 
 
-@workflow(start_on="order.created")
+@workflow(start_on="starts.order")
 async def greet(ctx: WorkflowContext, order_id: str) -> str:
     return f"thanks for {order_id}"
 
@@ -49,13 +49,13 @@ async def nightly(ctx: WorkflowContext, at: datetime, **rest: int) -> list:
 
 @workflow
 async def onlooker(ctx: WorkflowContext) -> str:
-    event = await wait_event(ctx, "order.created")
+    event = await wait_event(ctx, "starts.order")
     return event.data["order_id"]
 
 
 @workflow
 async def sender(ctx: WorkflowContext) -> None:
-    await send_event("order.created", "inside", {"order_id": "ORD-9"})
+    await send_event("starts.order", "inside", {"order_id": "ORD-9"})
 
 
 class FailingStore(MemoryStore):
@@ -99,7 +99,7 @@ def names(sim):
 def test_an_event_starts_the_workflow_that_names_its_type(sim):
     """The members of its data are the arguments, made to fit the hints; others are left out."""
     data = {"order_id": "ORD-1", "lines": [{"sku": "a"}], "currency": "EUR"}
-    sim.send("order.created", data)
+    sim.send("starts.order", data)
     [run] = sim.runs
     assert (run.workflow.name, run.status) == ("fulfil", "waiting_for_event")
     sim.send("paid", {"order_id": "ORD-1", "amount": 5})
@@ -115,14 +115,14 @@ def test_true_means_the_workflows_own_name(sim):
 def test_every_workflow_of_the_type_starts():
     """Two workflows that name one type both start, each once."""
     with Simulation(app_options={"workflows": [fulfil, greet]}) as sim:
-        sim.send("order.created", {"order_id": "ORD-1"})
+        sim.send("starts.order", {"order_id": "ORD-1"})
         assert sorted(names(sim)) == ["fulfil", "greet"]
 
 
 def test_the_event_reaches_those_who_wait_too(sim):
     """An event that starts a workflow answers waits like any other."""
     waiting = sim.start(onlooker)
-    sim.send("order.created", {"order_id": "ORD-1"})
+    sim.send("starts.order", {"order_id": "ORD-1"})
     assert waiting.result == "ORD-1"
     assert names(sim) == ["onlooker", "fulfil"]
 
@@ -145,7 +145,7 @@ def test_the_event_is_not_read_by_what_it_starts():
 
 def test_the_same_event_starts_once(sim):
     """A repeated event, by source and id, finds its instance there; another id starts another."""
-    event = sim.send("order.created", {"order_id": "ORD-1"})
+    event = sim.send("starts.order", {"order_id": "ORD-1"})
     sim.duplicate(event)
     assert names(sim) == ["fulfil"]
     assert sim.runs[0].id == id_of_start(fulfil, "test", event.get_id())
@@ -155,8 +155,8 @@ def test_the_same_event_starts_once(sim):
 
 def test_a_repeat_with_other_content_changes_nothing(sim):
     """The first one stands, in the log and for the instance."""
-    sim.send("order.created", {"order_id": "ORD-1"}, id="7")
-    sim.send("order.created", {"order_id": "ORD-2"}, id="7")
+    sim.send("starts.order", {"order_id": "ORD-1"}, id="7")
+    sim.send("starts.order", {"order_id": "ORD-2"}, id="7")
     assert [run.history[0].arguments for run in sim.runs] == ['{"order_id":"ORD-1"}']
 
 
@@ -170,7 +170,7 @@ def test_ids_of_instances_do_not_run_together(one, other):
 
 def test_an_addressed_event_starts_nothing(sim):
     """An event for one instance is seen by that instance alone."""
-    sim.send("order.created", {"order_id": "ORD-1"}, eddainstanceid="somebody")
+    sim.send("starts.order", {"order_id": "ORD-1"}, eddainstanceid="somebody")
     assert sim.runs == []
 
 
@@ -185,7 +185,7 @@ def test_an_event_that_started_a_run_was_taken():
     """Under `strict_events`, an event that started something does not count as left over."""
     options = {"workflows": [greet]}
     with Simulation(strict_events=True, app_options=options) as sim:
-        sim.send("order.created", {"order_id": "ORD-1"})
+        sim.send("starts.order", {"order_id": "ORD-1"})
 
 
 # ---- What is refused -------------------------------------------------------------------------
@@ -205,11 +205,11 @@ def test_an_event_that_started_a_run_was_taken():
 def test_data_that_are_no_arguments_are_refused(sim, data, fragment):
     """The sender is told each field; nothing is stored, and the corrected event may come."""
     with pytest.raises(InvalidEventError) as caught:
-        sim.send("order.created", data, id="1")
+        sim.send("starts.order", data, id="1")
     assert fragment in str(caught.value)
     assert "does not fit the arguments of the workflow 'fulfil'" in str(caught.value)
     assert sim.runs == []
-    sim.send("order.created", {"order_id": "ORD-1"}, id="1")
+    sim.send("starts.order", {"order_id": "ORD-1"}, id="1")
     assert names(sim) == ["fulfil"]
 
 
@@ -221,14 +221,14 @@ def test_an_event_that_every_wait_refuses_starts_nothing():
 
     @workflow
     async def picky(ctx: WorkflowContext) -> float:
-        return (await wait_event(ctx, "order.created", model=Full)).data.total
+        return (await wait_event(ctx, "starts.order", model=Full)).data.total
 
     with Simulation(app_options={"workflows": [fulfil, picky]}) as sim:
         sim.start(picky)
         with pytest.raises(InvalidEventError):
-            sim.send("order.created", {"order_id": "ORD-1"}, id="1")
+            sim.send("starts.order", {"order_id": "ORD-1"}, id="1")
         assert names(sim) == ["picky"]
-        sim.send("order.created", {"order_id": "ORD-1", "total": 5}, id="1")
+        sim.send("starts.order", {"order_id": "ORD-1", "total": 5}, id="1")
         assert names(sim) == ["picky", "fulfil"]
 
 
@@ -264,8 +264,8 @@ def test_a_repeat_after_trouble_does_what_is_left(sim, verb, when):
     waiting = sim.start(onlooker)
     sim.store.fails[verb] = when
     with pytest.raises(StoreUnavailableError):
-        sim.send("order.created", {"order_id": "ORD-1"}, id="1")
-    sim.send("order.created", {"order_id": "ORD-1"}, id="1")
+        sim.send("starts.order", {"order_id": "ORD-1"}, id="1")
+    sim.send("starts.order", {"order_id": "ORD-1"}, id="1")
     assert waiting.result == "ORD-1"
     assert sorted(run.workflow for run in sim.wait(sim.app.find())) == ["fulfil", "onlooker"]
 
@@ -302,7 +302,7 @@ async def test_a_batch_with_bad_arguments_is_refused_as_a_whole():
         batch = [{**EVENT, "data": good}, {**EVENT, "id": "2", "data": bad}]
         answer = await post(app, batch, "application/cloudevents-batch+json")
         assert (answer.status_code, answer.json()["error_type"]) == (400, "InvalidEventError")
-        assert answer.json()["error"].startswith("event 1: The event 'order.created' (id '2')")
+        assert answer.json()["error"].startswith("event 1: The event 'starts.order' (id '2')")
         assert await app.find() == []
 
 
@@ -318,7 +318,7 @@ async def test_what_was_started_is_told_to_the_caller_in_process():
 
 @activity
 async def announce(ctx, order_id: str) -> None:
-    await send_event("order.created", "activity", {"order_id": order_id}, id=order_id)
+    await send_event("starts.order", "activity", {"order_id": order_id}, id=order_id)
 
 
 @pytest.mark.asyncio
