@@ -428,14 +428,16 @@ class EddaApp:
             raise decode_error(refusals[0])
         if self._worker is not None:
             self._worker.wake(woken for one in delivered for woken in one.woken)
-        for index, (envelope, some) in enumerate(zip(envelopes, wanted, strict=True)):
-            ids = tuple(start.instance_id for start in some)
-            if not delivered[index].is_duplicate:
-                self.hooks.accepted(envelope, delivered[index].woken, ids)
+        delivered = [
+            replace(one, started=tuple(start.instance_id for start in some))
+            for one, some in zip(delivered, wanted, strict=True)
+        ]
+        for envelope, one in zip(envelopes, delivered, strict=True):
+            if not one.is_duplicate:
+                self.hooks.accepted(envelope, one.woken, one.started)
+        for envelope, some in zip(envelopes, wanted, strict=True):
             for start in some:
                 await self._create(start.instance_id, start.workflow, start.arguments, envelope)
-            if some:
-                delivered[index] = replace(delivered[index], started=ids)
         return delivered
 
     def _starters(self) -> list[Workflow[..., Any]]:

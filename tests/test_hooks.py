@@ -253,6 +253,28 @@ def test_nothing_is_told_on_replay(book):
         assert book.names[len(before) :] == ["on_event_received", "on_wait_over", "on_wait"]
 
 
+class Half(MemoryStore):
+    """A store whose next creation fails."""
+
+    fails = True
+
+    async def create(self, new):
+        if self.fails:
+            self.fails = False
+            raise StoreUnavailableError("gone")
+        return await super().create(new)
+
+
+def test_an_accepted_event_is_told_even_if_its_start_fails(book):
+    """The event is stored, and told; the instance is told once it is stored as well."""
+    with simulation(book, store=Half) as sim:
+        with pytest.raises(StoreUnavailableError):
+            sim.send("hooks.ordered", {}, id="1")
+        assert book.names == ["on_event_received"]
+        sim.send("hooks.ordered", {}, id="1")
+    assert book.names == ["on_event_received", "on_workflow_start", "on_workflow_complete"]
+
+
 class Refusing(MemoryStore):
     """A store whose next commit fails, before it took effect."""
 

@@ -11,6 +11,7 @@ import logging
 import re
 import shutil
 import socket
+import sqlite3
 import subprocess
 import threading
 import time
@@ -392,6 +393,26 @@ def test_trouble_with_a_batch_leaves_nothing_half_done(app, store):
         assert store.given == []
         assert httpx.post(url, headers=headers, json=batch).status_code == 202
     assert len(store.given) == 3
+
+
+def test_a_locked_database_is_trouble_too(tmp_path, monkeypatch):
+    """While another program holds the SQLite file, the answer is 503; afterwards all is well."""
+    monkeypatch.setattr("edda.stores.sqlite_file.BUSY_SECONDS", 0.05)
+    app = EddaApp("real", f"sqlite:///{tmp_path}/edda.db", workflows=[http_real_wait])
+    with served(app) as port:
+        url = f"http://127.0.0.1:{port}/events"
+        assert httpx.post(url, headers=STRUCTURED, json=EVENT).status_code == 202
+        holder = sqlite3.connect(tmp_path / "edda.db", isolation_level=None)
+        try:
+            holder.execute("BEGIN IMMEDIATE")
+            refused = httpx.post(url, headers=STRUCTURED, json={**EVENT, "id": "2"})
+            assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+            assert refused.json()["error_type"] == "StoreUnavailableError"
+            assert str(tmp_path) not in refused.text
+            holder.execute("ROLLBACK")
+        finally:
+            holder.close()
+        assert httpx.post(url, headers=STRUCTURED, json={**EVENT, "id": "2"}).status_code == 202
 
 
 # ---- Inside other frameworks -----------------------------------------------------------------

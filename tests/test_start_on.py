@@ -270,6 +270,17 @@ def test_a_repeat_after_trouble_does_what_is_left(sim, verb, when):
     assert sorted(run.workflow for run in sim.wait(sim.app.find())) == ["fulfil", "onlooker"]
 
 
+def test_a_posted_event_starts_in_a_simulation(sim):
+    """`sim.http` is the same door: what it accepts has started when it answers."""
+    headers = {"content-type": "application/cloudevents+json"}
+    event = {**EVENT, "data": {"order_id": "ORD-1"}}
+    assert sim.http.post("/events", headers=headers, json=event).status_code == 202
+    assert names(sim) == ["fulfil"]
+    bad = {**event, "id": "2", "data": {}}
+    assert sim.http.post("/events", headers=headers, json=bad).status_code == 400
+    assert names(sim) == ["fulfil"]
+
+
 # ---- Over HTTP, with workers -----------------------------------------------------------------
 
 
