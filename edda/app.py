@@ -9,6 +9,7 @@ import asyncio
 import base64
 import importlib
 import logging
+import math
 import os
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from dataclasses import replace
@@ -96,6 +97,11 @@ class EddaApp:
         activities: Activities | None = None,
         sender: Sender | None = None,
     ) -> None:
+        _check_numbers(
+            max_concurrent=max_concurrent,
+            max_body_bytes=max_body_bytes,
+            lease_seconds=lease_seconds,
+        )
         self.service_name = service_name
         self.db_url = db_url
         self.broker_url = broker_url
@@ -521,6 +527,18 @@ def _check_workflow(workflow: object) -> None:
         raise ArgumentError(
             "EddaApp", [f"expected a function decorated with @workflow, got {workflow!r}"]
         )
+
+
+def _check_numbers(**options: object) -> None:
+    whole = ("max_concurrent", "max_body_bytes")
+    problems = []
+    for name, value in options.items():
+        is_number = isinstance(value, int if name in whole else int | float)
+        if not is_number or isinstance(value, bool) or not 0 < value < math.inf:  # type: ignore[operator]
+            kind = "a whole number" if name in whole else "a number"
+            problems.append(f"{name} must be {kind} above 0, got {sentence(value)}")
+    if problems:
+        raise ArgumentError("EddaApp", problems)
 
 
 def _check_id(instance_id: object) -> None:

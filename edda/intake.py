@@ -57,7 +57,7 @@ def _arguments(workflow: Workflow[..., Any], envelope: Envelope) -> str:
     if not isinstance(data, dict):
         problem = f"data must be an object whose members are arguments, got {sentence(data)}"
         raise InvalidEventError(envelope.type, envelope.id, expected, [problem])
-    parameters = list(inspect.signature(workflow.fn).parameters.values())[1:]
+    context, *parameters = inspect.signature(workflow.fn).parameters.values()
     named = {one.name: one for one in parameters if one.kind in _NAMED}
     missing = [
         f"data.{name} is missing"
@@ -67,7 +67,11 @@ def _arguments(workflow: Workflow[..., Any], envelope: Envelope) -> str:
     if missing:
         raise InvalidEventError(envelope.type, envelope.id, expected, missing)
     takes_all = any(one.kind is one.VAR_KEYWORD for one in parameters)
-    taken = {name: value for name, value in data.items() if takes_all or name in named}
+    taken = {
+        name: value
+        for name, value in data.items()
+        if name in named or (takes_all and name != context.name)
+    }
     try:
         return workflow.parameters.accept((), taken)
     except ArgumentError as error:

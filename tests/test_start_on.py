@@ -112,6 +112,12 @@ def test_true_means_the_workflows_own_name(sim):
     assert sim.runs[0].result == [datetime(2026, 1, 1, tzinfo=UTC).isoformat(), {"a": 1, "b": 2}]
 
 
+def test_data_do_not_reach_the_context(sim):
+    """A member that is called like the context parameter is no argument, whatever is taken."""
+    sim.send("nightly", {"at": "2026-01-01T00:00:00Z", "ctx": 1, "rest": 2})
+    assert sim.runs[0].result[1] == {"rest": 2}
+
+
 def test_every_workflow_of_the_type_starts():
     """Two workflows that name one type both start, each once."""
     with Simulation(app_options={"workflows": [fulfil, greet]}) as sim:
