@@ -6,6 +6,7 @@ the same on every run.
 
 import asyncio
 
+import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, settings
 from schemathesis.config import (
@@ -17,7 +18,8 @@ from schemathesis.config import (
 
 from edda import EddaApp, WorkflowContext, wait_event, workflow
 from edda.doors import SystemClock
-from edda.http import BearerAuth
+from edda.http import BearerAuth, WebhookSignature
+from edda.openapi import openapi_document
 from edda.stores.memory import MemoryStore
 
 EXAMPLES = 25
@@ -82,3 +84,13 @@ def test_an_instance_that_is_there_is_answered_as_documented(case):
 def test_a_guarded_app_lets_nobody_in_without_a_token(case):
     """Behind a token the same holds, and without it, or with another, everything is a 401."""
     case.call_and_validate()
+
+
+@pytest.mark.parametrize("auth", [None, BearerAuth("sesame"), WebhookSignature("whsec_b3RoZXI=")])
+def test_the_document_is_valid(auth):
+    """The document is OpenAPI 3.1 by the specification's own schema; one without a title is not."""
+    document = openapi_document("x", root_path="", max_body_bytes=1, auth=auth)
+    schemathesis.openapi.from_dict(document).validate()
+    del document["info"]["title"]
+    with pytest.raises(ValueError, match="title"):
+        schemathesis.openapi.from_dict(document).validate()

@@ -13,10 +13,12 @@ import shutil
 import socket
 import sqlite3
 import subprocess
+import textwrap
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
 
 import a2wsgi
 import httpx
@@ -277,6 +279,19 @@ def test_curl_reads_and_cancels_an_instance(app):
         assert curl(port, "/cancel/a%2Fb%20c", "-X", "POST")[0] == 202
         while curl(port, "/cancel/a%2Fb%20c", "-X", "POST")[0] != 409:
             pass
+
+
+@needs_curl
+def test_the_commands_of_the_page_work(port, store):
+    """Every curl command of `docs/http.md` is answered with 202 as it stands."""
+    page = (Path(__file__).resolve().parents[1] / "docs" / "http.md").read_text("utf-8")
+    _, _, section = page.partition("## Events\n")
+    lines = section.partition("\n## ")[0].splitlines(keepends=True)
+    script = textwrap.dedent("".join(line for line in lines if line.startswith("    ")))
+    script = script.replace("8001", str(port)).replace("curl ", "curl -sS -w '%{http_code} ' ")
+    done = subprocess.run(["/bin/sh", "-c", script], capture_output=True, text=True, check=False)
+    assert (done.stdout.count('{"status":"accepted"}202 '), done.stderr) == (3, "")
+    assert [envelope.id for envelope in store.given] == ["1", "2", "3"]
 
 
 @needs_curl
