@@ -59,7 +59,7 @@ Then, from elsewhere:
 
 WORKER = """\
 Run an app's workflows without HTTP, until SIGTERM or Ctrl-C; steps under way are finished first
-(a second signal ends them). Several workers may share one database.
+(Ctrl-C after that ends them). Several workers may share one database.
 
   edda worker shop.main:app
   edda worker shop.main:app & edda worker shop.main:app &

@@ -1,6 +1,6 @@
 """Running an app as a process: with HTTP or without, until a signal asks for the end.
 
-The first signal drains: requests and steps under way come to their end, leases are given back,
+A signal drains: requests and steps under way come to their end, leases are given back,
 and another process goes on at once. Absent: the command line, and choosing an app by its name.
 """
 
@@ -60,12 +60,14 @@ def work(target: str) -> int:
             1,
         )
 
-    async def work() -> None:
+    async def run_until_asked() -> None:
         loop, stop = asyncio.get_running_loop(), asyncio.Event()
 
-        def ask(number: int, _: object) -> None:
+        def ask(*_: object) -> None:
             loop.call_soon_threadsafe(stop.set)
-            signal.signal(number, signal.SIG_DFL)  # asked again, it ends at once
+            # Who asks again by hand wants no drain. A second SIGTERM may be the same one: a
+            # supervisor often sends it to the process and to its group.
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
 
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, ask)
@@ -74,7 +76,7 @@ def work(target: str) -> int:
             await stop.wait()
             print("edda: finishing what is under way.", file=sys.stderr, flush=True)
 
-    asyncio.run(work())
+    asyncio.run(run_until_asked())
     return 0
 
 

@@ -605,8 +605,8 @@ def test_a_step_under_way_is_finished_and_the_rest_goes_on_in_the_next_process(
     asyncio.run(go_on())
 
 
-def test_a_second_signal_ends_a_worker_at_once(place):
-    """Asked twice, a worker does not wait for its steps."""
+def test_ctrl_c_ends_a_drain_at_once(place):
+    """SIGTERM twice is one drain; Ctrl-C after it does not wait for the steps."""
     (place / "relay.py").write_text(RELAY)
     sys.path.insert(0, str(place))
 
@@ -621,7 +621,8 @@ def test_a_second_signal_ends_a_worker_at_once(place):
             process.send_signal(signal.SIGTERM)
             line_with(process, "finishing what")
             process.send_signal(signal.SIGTERM)
-            assert process.wait(4) == -signal.SIGTERM
+            process.send_signal(signal.SIGINT)
+            assert process.wait(4) == -signal.SIGINT
         finally:
             process.kill()
 

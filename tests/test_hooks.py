@@ -205,6 +205,33 @@ def test_a_wait_that_times_out_is_told(book):
     assert book.names[-1] == "on_workflow_failed"
 
 
+def test_a_wait_that_fails_is_told(book):
+    """With `on_invalid="raise"` a bad event ends the wait, as failed."""
+
+    @workflow
+    async def strict(ctx: WorkflowContext) -> None:
+        await wait_event(ctx, "amount", model=int, on_invalid="raise")
+
+    with simulation(book) as sim:
+        sim.start(strict)
+        sim.send("amount", "much")
+    assert book.of("on_wait_over")[0].outcome == "failed"
+
+
+def test_a_fact_that_cannot_be_told_is_logged(book, monkeypatch, caplog):
+    """A defect of ours on the way to the hooks changes no run either."""
+
+    def broken(*args, **more):
+        raise ZeroDivisionError("oh")
+
+    monkeypatch.setattr(hooks_room, "decode_error", broken)
+    with simulation(book) as sim:
+        run = sim.start(order, amount=-1)
+        sim.advance(20)
+        assert run.status == "failed"
+    assert "Cannot tell hooks of Attempted(" in caplog.text
+
+
 def test_a_stuck_run_is_told(book):
     """When code does not fit the history, the hook gets the error that says how."""
 

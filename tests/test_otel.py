@@ -1,5 +1,6 @@
 """The OpenTelemetry hooks: one trace a run, linked with the traces of its events."""
 
+import asyncio
 import subprocess
 import sys
 
@@ -140,14 +141,19 @@ def test_a_traceparent_that_is_none_is_passed_over(world, traceparent):
 def test_a_cancelled_run_ends_its_attempts(world):
     """An attempt that the run gave up has an end, and so has the run."""
 
+    @activity
+    async def nap(ctx) -> None:
+        await asyncio.sleep(60)
+
     @workflow
     async def slow(ctx: WorkflowContext) -> None:
-        await charge(ctx, 1)
+        await nap(ctx)
 
-    world.sim.app.bind(slow)
     run = world.sim.start(slow)
+    world.sim.advance(5)
     world.sim.cancel(run)
     assert world.spans["slow"].attributes["edda.outcome"] == "cancelled"
+    assert seconds(world.spans["activity nap"]) == 5
     assert not world.hooks._open
 
 

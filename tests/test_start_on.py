@@ -3,10 +3,11 @@
 import asyncio
 import json
 from datetime import UTC, datetime
+from typing import Annotated
 
 import httpx
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, PlainSerializer
 
 from edda import (
     DefinitionError,
@@ -217,6 +218,21 @@ def test_data_that_are_no_arguments_are_refused(sim, data, fragment):
     assert sim.runs == []
     sim.send("starts.order", {"order_id": "ORD-1"}, id="1")
     assert names(sim) == ["fulfil"]
+
+
+def test_arguments_that_cannot_be_stored_are_refused():
+    """A value that would come back another one is the sender's to mend, not a defect."""
+
+    class Rounded(BaseModel):
+        price: Annotated[float, PlainSerializer(lambda value: value // 1)]
+
+    @workflow(start_on=True)
+    async def rounding(ctx: WorkflowContext, order: Rounded) -> None: ...
+
+    with Simulation(app_options={"workflows": [rounding]}) as sim:
+        with pytest.raises(InvalidEventError, match="cannot be stored"):
+            sim.send("rounding", {"order": {"price": 1.5}})
+        assert sim.runs == []
 
 
 def test_an_event_that_every_wait_refuses_starts_nothing():
