@@ -31,6 +31,7 @@ from edda.errors import (
     WorkflowStuck,
 )
 from edda.events import ReceivedEvent, send_event, send_event_transactional
+from edda.hooks import ActivityInfo, EventInfo, Hooks, WaitInfo, WorkflowInfo
 from edda.ports import Status
 from edda.retry import RetryPolicy
 from edda.saga import compensation, on_failure, register_compensation
@@ -48,6 +49,7 @@ from edda.workflow import WorkflowContext, workflow
 __all__ = [
     "ActivityContext",
     "ActivityError",
+    "ActivityInfo",
     "ActivityTimeoutError",
     "ArgumentError",
     "ChannelMessage",
@@ -56,7 +58,9 @@ __all__ = [
     "EddaApp",
     "EddaError",
     "EncodingError",
+    "EventInfo",
     "EventTimeoutError",
+    "Hooks",
     "InstanceExistsError",
     "InstanceNotFoundError",
     "InvalidEventError",
@@ -70,9 +74,11 @@ __all__ = [
     "RetryPolicy",
     "Status",
     "TerminalError",
+    "WaitInfo",
     "WorkflowCancelled",
     "WorkflowContext",
     "WorkflowFailed",
+    "WorkflowInfo",
     "WorkflowStuck",
     "activity",
     "compensation",

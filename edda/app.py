@@ -10,8 +10,10 @@ import base64
 import importlib
 import json
 import logging
+import math
 import os
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self
@@ -19,6 +21,7 @@ from typing import Any, Self
 from cloudevents.core.v1.event import CloudEvent
 
 from edda import current
+from edda.announcing import Announcer
 from edda.attempt import DirectActivities
 from edda.channel import message_of
 from edda.codec import Value, decode_error, encode_error, resolve
@@ -42,10 +45,12 @@ from edda.errors import (
 )
 from edda.events import CHANNEL, ENDED, TARGET, Envelope, as_envelope, received
 from edda.history import Event, Started
+from edda.intake import starts
 from edda.outbox import Relay
 from edda.ports import (
     Activities,
     Clock,
+    Created,
     Delivered,
     Expired,
     Instance,
@@ -74,9 +79,10 @@ class EddaApp:
     `db_url` is `memory://`, `sqlite:///relative.db`, `sqlite:////absolute.db` or
     `postgresql://...`. `workflows=None` means every workflow decorated at module level, and
     those given to `start`. With `worker=False` the app accepts, and runs nothing.
-    `max_concurrent` limits turns under way, not instances. Events are kept for `retention`, and
-    longer while a live instance could take them. With `outbox_enabled=False` what activities have
-    sent with `send_event_transactional` is stored, and another app's to post. `store`, `clock`,
+    `max_concurrent` limits turns under way, not instances. `hooks` are told of what happens: an
+    object like `Hooks`, or a list. Events are kept for `retention`, and longer while a live
+    instance could take them. With `outbox_enabled=False` what activities have sent with
+    `send_event_transactional` is stored, and another app's to post. `store`, `clock`,
     `activities` and `sender` replace the doors.
     """
 
@@ -87,6 +93,7 @@ class EddaApp:
         *,
         workflows: Sequence[Workflow[..., Any]] | None = None,
         default_retry_policy: RetryPolicy | None = None,
+        hooks: object = None,
         max_concurrent: int = 1000,
         lease_seconds: float = 30.0,
         retention: timedelta = timedelta(days=7),
@@ -100,6 +107,11 @@ class EddaApp:
         activities: Activities | None = None,
         sender: Sender | None = None,
     ) -> None:
+        _check_numbers(
+            max_concurrent=max_concurrent,
+            max_body_bytes=max_body_bytes,
+            lease_seconds=lease_seconds,
+        )
         self.service_name = service_name
         self.db_url = db_url
         self.broker_url = broker_url
@@ -108,6 +120,7 @@ class EddaApp:
         self.default_retry_policy = default_retry_policy or DEFAULT_RETRY_POLICY
         self.clock: Clock = clock or SystemClock()
         self.store: Store = store or open_store(db_url, self.clock)
+        self.hooks = Announcer(hooks, self.clock)
         self.models: dict[str, Value] = {}
         self._activities: Activities = activities or DirectActivities()
         self._sender: Sender = sender or HttpSender()
@@ -132,6 +145,11 @@ class EddaApp:
     def __repr__(self) -> str:
         state = "open" if self.is_open else "closed"
         return f"<EddaApp {self.service_name!r} on {self.db_url}, {state}>"
+
+    @property
+    def runs_workflows(self) -> bool:
+        """Whether it has a worker, or only accepts (`worker=False`)."""
+        return self._runs_worker
 
     # ---- Life ------------------------------------------------------------------------------------
 
@@ -168,6 +186,7 @@ class EddaApp:
             retry_policy=self.default_retry_policy,
             on_over=self._tell,
             on_sent=self.relay.wake,
+            hooks=self.hooks,
             max_concurrent=self._max_concurrent,
             lease_seconds=self._lease_seconds,
         )
@@ -195,6 +214,7 @@ class EddaApp:
                 await self.relay.close()
         finally:
             self._tell_all()
+            await self.hooks.drain()
             await self.store.close()
 
     async def __aenter__(self) -> Self:
@@ -271,23 +291,19 @@ class EddaApp:
         check_id("start", "instance_id", instance_id)
         arguments = workflow.parameters.accept(args, kwargs)
         wanted = instance_id or f"{workflow.name}-{self.clock.entropy(128):032x}"
-        return await self._create(workflow, wanted, arguments)
+        await self._start(workflow, wanted, arguments)
+        return wanted
 
-    async def _create(
+    async def _start(
         self,
         workflow: Workflow[..., Any],
         wanted: str,
         arguments: str,
         parent: str | None = None,
-    ) -> str:
+    ) -> None:
         self.bind(workflow)
         self._check_open(f"{workflow.name}.start()")
-        now, seed = self.clock.now(), self.clock.entropy(63)
-        started = Started(0, now, workflow.name, arguments, seed, parent)
-        if self._worker is None:
-            created = await self.store.create(NewInstance(wanted, workflow.name, started))
-        else:
-            created = await self._worker.create(wanted, workflow.name, started)
+        created = await self._create(wanted, workflow, arguments, parent=parent)
         if created.existing is not None:
             name, known = created.existing
             if name != workflow.name:
@@ -296,7 +312,25 @@ class EddaApp:
                 raise InstanceExistsError(wanted, f"the arguments {known.arguments}")
             if known.parent != parent and parent is not None:
                 raise InstanceExistsError(wanted, "another parent")
-        return wanted
+
+    async def _create(
+        self,
+        id: str,
+        workflow: Workflow[..., Any],
+        arguments: str,
+        *,
+        cause: Envelope | None = None,
+        parent: str | None = None,
+    ) -> Created:
+        now, seed = self.clock.now(), self.clock.entropy(63)
+        started = Started(0, now, workflow.name, arguments, seed, parent)
+        if self._worker is None:
+            created = await self.store.create(NewInstance(id, workflow.name, started))
+        else:
+            created = await self._worker.create(id, workflow.name, started)
+        if created.existing is None:
+            self.hooks.started(id, started, cause)
+        return created
 
     async def instance(self, instance_id: str) -> Instance:
         """One instance. Raises `InstanceNotFoundError`."""
@@ -399,9 +433,10 @@ class EddaApp:
     ) -> Delivered:
         """Accept one CloudEvent (the SDK's, or a mapping in the JSON event format).
 
-        `instance_id` addresses it to one instance. Returns when it is stored. Raises
+        `instance_id` addresses it to one instance; without, its type may start workflows
+        (`start_on`). Returns when it is stored, and what it starts as well. Raises
         `ArgumentError` for what is no CloudEvent, `InvalidEventError` when every wait that it
-        fits refuses its data.
+        fits, or a workflow that it would start, refuses its data.
         """
         if isinstance(event, CloudEvent):
             attributes, data = dict(event.get_attributes()), event.get_data()
@@ -419,19 +454,46 @@ class EddaApp:
         return (await self.handle_events([as_envelope(attributes, data)]))[0]
 
     async def handle_events(self, envelopes: Sequence[Envelope]) -> list[Delivered]:
-        """Accept events, all or none. Raises `InvalidEventError` for the first refused one."""
+        """Accept events, all or none. Raises `InvalidEventError` for the first refused one.
+
+        What they start is stored after them, in transactions of its own: an event that a wait
+        refuses starts nothing. Where the process dies in between, nobody was told that they are
+        accepted; they come again, and then the rest is done (`docs/decisions/0016`).
+        """
         self._check_open("handle_events()")
         for envelope in envelopes:
             if envelope.type.startswith(ENDED):
                 problem = f"the type {envelope.type!r} is the engine's own: use another name"
                 raise ArgumentError("CloudEvent", [problem])
+        starters = self._starters()
+        wanted = [list(starts(envelope, starters)) for envelope in envelopes]
         delivered = await self.store.deliver(envelopes, self._judge)
         refusals = [refusal for one in delivered for refusal in one.refusals]
         if refusals:
             raise decode_error(refusals[0])
         if self._worker is not None:
             self._worker.wake(woken for one in delivered for woken in one.woken)
+        delivered = [
+            replace(one, started=tuple(start.instance_id for start in some))
+            for one, some in zip(delivered, wanted, strict=True)
+        ]
+        for envelope, one in zip(envelopes, delivered, strict=True):
+            if not one.is_duplicate:
+                self.hooks.accepted(envelope, one.woken, one.started)
+        for envelope, some in zip(envelopes, wanted, strict=True):
+            for start in some:
+                await self._create(
+                    start.instance_id, start.workflow, start.arguments, cause=envelope
+                )
         return delivered
+
+    def _starters(self) -> list[Workflow[..., Any]]:
+        known = dict(self._workflows)
+        if self._takes_any:  # a name with two meanings is left alone, and nothing is bound here
+            for name, found in registry.items():
+                if len(found) == 1:
+                    known.setdefault(name, found[0])
+        return [one for one in known.values() if one.start_on is not None]
 
     async def send(self, envelope: Envelope, broker_url: str | None = None) -> None:
         """Post an event to a broker where one is named, else accept it here.
@@ -474,7 +536,7 @@ class EddaApp:
         try:
             if isinstance(errand, Launch):
                 child = errand.child
-                await self._create(errand.workflow, child, errand.arguments, errand.parent)
+                await self._start(errand.workflow, child, errand.arguments, errand.parent)
                 return Result(json.dumps(child))
             await self.send(errand.envelope, errand.broker_url)
         except Exception as error:  # goes to the workflow, by way of the retry policy
@@ -567,6 +629,18 @@ def _checked_retention(retention: object) -> timedelta:
         problem = f"retention must be a positive timedelta, got {sentence(retention)}"
         raise ArgumentError("EddaApp", [problem])
     return retention
+
+
+def _check_numbers(**options: object) -> None:
+    whole = ("max_concurrent", "max_body_bytes")
+    problems = []
+    for name, value in options.items():
+        is_number = isinstance(value, int if name in whole else int | float)
+        if not is_number or isinstance(value, bool) or not 0 < value < math.inf:  # type: ignore[operator]
+            kind = "a whole number" if name in whole else "a number"
+            problems.append(f"{name} must be {kind} above 0, got {sentence(value)}")
+    if problems:
+        raise ArgumentError("EddaApp", problems)
 
 
 def _mapped_data(event: Mapping[str, Any]) -> Any:

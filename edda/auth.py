@@ -41,15 +41,19 @@ class Auth(Protocol):
 
 
 class BearerAuth:
-    """Requests must carry a token: `Authorization: Bearer ...`, or `?access_token=...`."""
+    """Requests must carry a token: `Authorization: Bearer ...`, or `?access_token=...`.
+
+    Of several tokens any will do, so that they can be changed one sender at a time.
+    """
 
     challenge = "Bearer"
     cure = "Send the header `Authorization: Bearer <token>`."
 
-    def __init__(self, token: str) -> None:
-        if not _is_full(token, str):
+    def __init__(self, token: str, *others: str) -> None:
+        tokens = (token, *others)
+        if not all(_is_full(one, str) for one in tokens):
             raise ArgumentError("BearerAuth", ["token must be a non-empty string"])
-        self._token = token.encode()
+        self._tokens = [one.encode() for one in tokens]
 
     def __repr__(self) -> str:
         return "BearerAuth(...)"
@@ -61,28 +65,22 @@ class BearerAuth:
             given = token.strip().encode("latin-1")
         else:
             given = call.query.get("access_token", "").encode()
-        return hmac.compare_digest(given, self._token)
+        # All are compared, whichever fits: how long it takes says nothing.
+        return True in [hmac.compare_digest(given, token) for token in self._tokens]
 
 
 class WebhookSignature:
     """Requests must be signed as Standard Webhooks says, at most five minutes ago.
 
-    `secret` is `whsec_...`, or the same base64 without its prefix, or bytes.
+    `secret` is `whsec_...`, or the same base64 without its prefix, or bytes. Of several secrets
+    any will do: give the new one and the old one while senders change over.
     """
 
     challenge = "StandardWebhooks"
     cure = "Send webhook-id, webhook-timestamp and webhook-signature, made with the shared secret."
 
-    def __init__(self, secret: str | bytes) -> None:
-        try:
-            if isinstance(secret, str):
-                text = secret.removeprefix("whsec_").rstrip("=")
-                secret = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
-        except (binascii.Error, ValueError) as error:
-            raise ArgumentError("WebhookSignature", ["secret must be base64"]) from error
-        if not _is_full(secret, bytes):
-            raise ArgumentError("WebhookSignature", ["secret must be non-empty text or bytes"])
-        self._secret = secret
+    def __init__(self, secret: str | bytes, *others: str | bytes) -> None:
+        self._secrets = [_key(one) for one in (secret, *others)]
 
     def __repr__(self) -> str:
         return "WebhookSignature(...)"
@@ -95,10 +93,25 @@ class WebhookSignature:
         if abs(time.time() - int(sent)) > SIGNATURE_TOLERANCE_SECONDS:
             return False
         signed = b".".join((name.encode("latin-1"), sent.encode(), call.body))
-        digest = hmac.new(self._secret, signed, hashlib.sha256).digest()
-        ours = b"v1," + base64.b64encode(digest)
+        ours = [_signature(secret, signed) for secret in self._secrets]
         given = call.headers.get("webhook-signature", "").encode("latin-1").split()
-        return any(hmac.compare_digest(one, ours) for one in given)
+        return True in [hmac.compare_digest(one, known) for one in given for known in ours]
+
+
+def _key(secret: object) -> bytes:
+    try:
+        if isinstance(secret, str):
+            text = secret.removeprefix("whsec_").rstrip("=")
+            secret = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise ArgumentError("WebhookSignature", ["secret must be base64"]) from error
+    if not isinstance(secret, bytes) or not secret:
+        raise ArgumentError("WebhookSignature", ["secret must be non-empty text or bytes"])
+    return secret
+
+
+def _signature(secret: bytes, signed: bytes) -> bytes:
+    return b"v1," + base64.b64encode(hmac.new(secret, signed, hashlib.sha256).digest())
 
 
 def _is_full(value: object, kind: type) -> bool:

@@ -7,12 +7,10 @@ beside it, without running anything: what they ask for, a worker does. Exit code
 
 import argparse
 import asyncio
-import importlib
 import io
 import json
 import os
 import shutil
-import signal
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -22,12 +20,11 @@ from edda.app import EddaApp
 from edda.errors import EddaError, StoreUrlError
 from edda.history import as_document
 from edda.ports import Instance, Status
-from edda.targets import Trouble, app_of, database_url
+from edda.serving import serve, work
+from edda.targets import Trouble, database_url
 from edda.timeline import clock_text, instance_view, outcome_text, table, timeline
 
 __all__ = ["main"]
-
-DRAIN_SECONDS = 10
 
 ABOUT = """\
 Durable workflows: run an app, and look into its database.
@@ -48,7 +45,8 @@ EDDA_DB_URL or EDDA_APP. Exit codes: 0 done, 1 it could not be done, 2 usage.
 
 SERVE = """\
 Serve an app over HTTP and run its workflows, until SIGTERM or Ctrl-C; requests and steps under
-way are finished first. The working directory is searched for the module.
+way are finished first, and what then waits goes on in the next process at once. The working
+directory is searched for the module.
 
   edda serve examples.event_waiting_workflow:app
   edda serve shop.main:app --host 0.0.0.0 --port 80
@@ -60,9 +58,11 @@ Then, from elsewhere:
 """
 
 WORKER = """\
-Run an app's workflows without HTTP, until SIGTERM or Ctrl-C. Several may work on one database.
+Run an app's workflows without HTTP, until SIGTERM or Ctrl-C; steps under way are finished first
+(Ctrl-C after that ends them). Several workers may share one database.
 
   edda worker shop.main:app
+  edda worker shop.main:app & edda worker shop.main:app &
 """
 
 PS = """\
@@ -118,6 +118,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except EddaError as error:
         print(f"edda: {error}", file=sys.stderr)
         return 2 if isinstance(error, StoreUrlError) else 1
+    except KeyboardInterrupt:
+        return 1  # stopped by hand before it was done
     except BrokenPipeError:
         # Whoever read the output (`head`) has enough; flushing at exit must not complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -134,12 +136,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"edda {_version()}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
-    serve = _command(commands, "serve", _serve, SERVE)
-    serve.add_argument("target", metavar="module:app", help="the app to run")
-    serve.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
-    serve.add_argument("--port", type=int, default=8001, help="port, 0 for any (%(default)s)")
+    serving = _command(
+        commands, "serve", lambda given: serve(given.target, given.host, given.port), SERVE
+    )
+    serving.add_argument("target", metavar="module:app", help="the app to run")
+    serving.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    serving.add_argument("--port", type=_port, default=8001, help="port, 0 for any (%(default)s)")
 
-    worker = _command(commands, "worker", _work, WORKER)
+    worker = _command(commands, "worker", lambda given: work(given.target), WORKER)
     worker.add_argument("target", metavar="module:app", help="the app to run")
 
     ps = _command(commands, "ps", _run(_ps), PS)
@@ -213,52 +217,10 @@ def _count(text: str) -> int:
     return int(text)
 
 
-# ---- Running an app --------------------------------------------------------------------------
-
-
-def _serve(arguments: argparse.Namespace) -> int:
-    try:
-        uvicorn = importlib.import_module("uvicorn")
-        importlib.import_module("edda.http")
-    except ModuleNotFoundError as error:
-        raise Trouble(
-            f"`edda serve` needs {error.name}, which is not installed. "
-            f'Run: pip install "edda-durable[http]"',
-            1,
-        ) from error
-    config = uvicorn.Config(
-        app_of(arguments.target),
-        host=arguments.host,
-        port=arguments.port,
-        lifespan="on",
-        timeout_graceful_shutdown=DRAIN_SECONDS,
-    )
-    server = uvicorn.Server(config)
-    # uvicorn drains, and then sends itself the signal again: a stop that was asked for is no error.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        server.run()
-    except KeyboardInterrupt:
-        return 0
-    except SystemExit:
-        return 1  # it did not start, and said why
-    return 0
-
-
-def _work(arguments: argparse.Namespace) -> int:
-    app = app_of(arguments.target)
-
-    async def work() -> None:
-        loop, stop = asyncio.get_running_loop(), asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop.set))
-        async with app:
-            print(f"edda: working on {app.db_url}; Ctrl-C stops.", file=sys.stderr, flush=True)
-            await stop.wait()
-            print("edda: finishing what is under way.", file=sys.stderr, flush=True)
-
-    asyncio.run(work())
-    return 0
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65_535:
+        raise argparse.ArgumentTypeError(f"expected a port from 0 to 65535, got {text!r}")
+    return int(text)
 
 
 # ---- Looking into a database -----------------------------------------------------------------

@@ -37,9 +37,7 @@ __all__ = ["MAX_BATCH_EVENTS", "MAX_JSON_DEPTH", "Mode", "content_mode", "envelo
 
 MAX_BATCH_EVENTS = 100
 MAX_JSON_DEPTH = 64
-
-# An answer names at most so many faults of an event.
-_MAX_FAULTS = 50
+_MAX_FAULTS = 50  # an answer names at most so many of one event
 
 Mode = Literal["binary", "structured", "batch"]
 Headers = Iterable[tuple[bytes, bytes]]  # names in lower case, as ASGI has them
@@ -159,8 +157,6 @@ class _Strict(JSONFormat):
             del kept["ce-time"]
         return {name: text for name, text in kept.items() if name != "ce-datacontenttype"}
 
-    # ---- The format ------------------------------------------------------------------------------
-
     def read(self, event_factory: EventFactory | None, data: str | bytes) -> BaseCloudEvent:
         """The event of a structured message."""
         try:
@@ -174,7 +170,7 @@ class _Strict(JSONFormat):
         if not isinstance(value, dict):
             found = type(value).__name__
             raise ArgumentError("CloudEvent", [f"the event must be a JSON object, got {found}"])
-        attributes = {name: item for name, item in value.items() if item is not None}
+        attributes = {name: _whole(name, item) for name, item in value.items() if item is not None}
         data, coded = attributes.pop("data", None), attributes.pop("data_base64", None)
         if "time" in attributes:
             time = self._time(attributes.pop("time"))
@@ -289,6 +285,12 @@ def _fault(name: str, value: object) -> str | None:
     return None
 
 
+def _whole(name: str, value: Any) -> Any:
+    # 5.0 is an integer for JSON Schema, and so for our own description of extensions.
+    is_whole = isinstance(value, float) and value.is_integer() and name not in (*_TEXTS, "data")
+    return int(value) if is_whole else value
+
+
 def _unquoted(raw: bytes) -> str:
     """A header's value, still percent-encoded. Raises `ValueError` saying what it is not."""
     try:
@@ -391,9 +393,7 @@ def _float(text: str) -> float:
 
 def _is_deeper(value: Any, levels: int) -> bool:
     layer = [value]
-    for _ in range(levels + 1):
-        layer = [one for one in layer if isinstance(one, dict | list)]
-        if not layer:
-            return False
-        layer = [item for one in layer for item in (one.values() if isinstance(one, dict) else one)]
-    return True
+    for _ in range(levels):
+        inner = [one for one in layer if isinstance(one, dict | list)]
+        layer = [item for one in inner for item in (one.values() if isinstance(one, dict) else one)]
+    return any(isinstance(one, dict | list) for one in layer)

@@ -5,11 +5,12 @@
     GET /instances/{id}      where an instance stands; its outcome with ?result=1
     POST /cancel/{id}        ask for a cancellation
     GET /healthz             whether the store answers
+    GET /openapi.json        all of this as an OpenAPI 3.1 document
 
 Every refusal is `{"error", "error_type", "retryable"}`. A sender may repeat what is retryable,
 and only that. A trailing slash is the same resource, nothing redirects, and a prefix that the
 server or a mount put in front (`root_path`) is not seen. Absent: parsing, which is in
-`edda.cloudevents_http`, and starting workflows over HTTP.
+`edda.cloudevents_http`, and what events start, which is the app's.
 """
 
 import asyncio
@@ -31,6 +32,7 @@ from edda.errors import (
     sentence,
 )
 from edda.events import Envelope
+from edda.openapi import openapi_document
 from edda.ports import Instance
 from edda.timeline import instance_view
 
@@ -54,6 +56,8 @@ RETRY_AFTER_SECONDS = 1
 
 class Host(Protocol):
     """What an app is to its HTTP door."""
+
+    service_name: str
 
     @property
     def auth(self) -> object | None:
@@ -107,6 +111,7 @@ _METHODS = {
     "instances": ("GET", "HEAD", "OPTIONS"),
     "cancel": ("POST", "OPTIONS"),
     "healthz": ("GET", "HEAD", "OPTIONS"),
+    "openapi.json": ("GET", "HEAD", "OPTIONS"),
 }
 _ACCEPTED = {"status": "accepted"}
 _PRIVATE = {"cache-control": "private, no-store"}
@@ -147,6 +152,8 @@ class _Door:
                     response = await self._response(request)
                 except ClientDisconnect:
                     return  # nobody is there to be answered, and nothing was accepted
+                if request.method == "HEAD":
+                    response.body = b""  # its headers say what a GET would give
                 await response(scope, receive, send)
             case "lifespan":
                 await self._live(receive, send)
@@ -204,8 +211,9 @@ class _Door:
             ).response()
 
     async def _answer(self, request: Request) -> Response:
-        path = request.scope["path"]
-        resource, instance_id = _resource(request.scope)
+        # Half a surrogate pair, which a server may let through, is in no id and in no answer.
+        path = request.scope["path"].encode("utf-8", "replace").decode()
+        resource, instance_id = _resource(path, request.scope)
         allowed = _METHODS.get(resource, ())
         if allowed and request.method == "OPTIONS":
             return _handshake(request, allowed)
@@ -230,9 +238,20 @@ class _Door:
             return await self._events(request, body)
         if resource == "cancel":
             return await self._cancel(instance_id)
+        if resource == "openapi.json":
+            return self._document(request)
+        result = _flag(request, "result")
         await self._open()
-        result = request.query_params.get("result") == "1"
         return _json(200, instance_view(await self._host.instance(instance_id), result=result))
+
+    def _document(self, request: Request) -> Response:
+        document = openapi_document(
+            self._host.service_name,
+            root_path=request.scope.get("root_path", "").rstrip("/"),
+            max_body_bytes=self._host.max_body_bytes,
+            auth=self._auth,
+        )
+        return _json(200, document)
 
     async def _events(self, request: Request, body: bytes) -> Response:
         headers = request.headers.raw
@@ -294,15 +313,35 @@ class _Door:
 # ---- Helpers ---------------------------------------------------------------------------------
 
 
-def _resource(scope: Scope) -> tuple[str, str]:
+def _resource(path: str, scope: Scope) -> tuple[str, str]:
     """Which resource a path names, and the id in it; `("", "")` for none."""
-    path, root = scope["path"], scope.get("root_path", "").rstrip("/")
-    if path == root or path.startswith(f"{root}/"):
-        path = path[len(root) :]
+    root = scope.get("root_path", "").rstrip("/")
+    # An outer app may have a prefix that a proxy took off the path; its mounts are still in it.
+    inner = root.removeprefix(scope.get("app_root_path", "").rstrip("/"))
+    for prefix in (root, inner):
+        if path == prefix or path.startswith(f"{prefix}/"):
+            path = path[len(prefix) :]
+            break
     name, _, rest = path.removesuffix("/").removeprefix("/").partition("/")
     if bool(rest) != (name in ("instances", "cancel")):
         return "", ""
     return name or "events", rest
+
+
+def _flag(request: Request, name: str) -> bool:
+    """A query parameter that is 1 or 0, once; absent means 0."""
+    match request.query_params.getlist(name):
+        case [] | ["0"]:
+            return False
+        case ["1"]:
+            return True
+        case given:
+            found = sentence(given[0] if len(given) == 1 else given)
+            raise _Refusal(
+                400,
+                "InvalidQuery",
+                f"{name} must be 1 or 0, once, got {found}. Leave it out for 0.",
+            )
 
 
 def _check(request: Request, body: bytes, auth: Auth) -> None:

@@ -210,13 +210,15 @@ class Delivered:
     """What became of one event.
 
     `position` is None when it was not stored: a duplicate (law M1), or refused by every wait it
-    fitted (`refusals`, law M6). `woken` are the instances whose inbox it reached.
+    fitted (`refusals`, law M6). `woken` are the instances whose inbox it reached; `started`
+    those that it starts by its type, which is the app's doing and never the store's.
     """
 
     position: int | None
     woken: tuple[str, ...] = ()
     refusals: tuple[str, ...] = ()
     is_duplicate: bool = False
+    started: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ import contextlib
 import importlib
 import os
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,13 @@ def app_of(target: str) -> EddaApp:
                 2,
             ) from error
         raise Trouble(f"The module {name!r} cannot be imported: {error}.", 2) from error
+    except Exception as error:  # goes to the user: it is their module that cannot be loaded
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        raise Trouble(
+            f"The module {name!r} cannot be imported: {type(error).__name__}: {error} "
+            f"({place.filename}, line {place.lineno}).",
+            2,
+        ) from error
     apps = [key for key, value in vars(found).items() if isinstance(value, EddaApp)]
     cure = f"Its apps are: {', '.join(apps)}." if apps else "It has no EddaApp at module level."
     for part in path.split("."):

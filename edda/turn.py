@@ -9,7 +9,7 @@ simulation in tests. Deliberately absent: tasks, sleeping, queues, and any choic
 beyond law M7's: the earlier answer wins, and at one instant the event.
 """
 
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import blake2b
@@ -95,7 +95,8 @@ class Turn:
     """Drives the machine of one claimed instance. Use `begin`, then `answer` and `poke`.
 
     `models` is filled with the models of the waits that are met, by name, so that the door can
-    validate events before it accepts them (law M6).
+    validate events before it accepts them (law M6). `observe` is told of events once they are
+    committed, of calls that begin, and of the error that parks the instance.
     """
 
     def __init__(
@@ -107,6 +108,7 @@ class Turn:
         clock: Clock,
         retry_policy: RetryPolicy = DEFAULT_RETRY_POLICY,
         models: MutableMapping[str, Value] | None = None,
+        observe: Callable[["Turn", Sequence[object]], None] = lambda *_: None,
     ) -> None:
         self.lease = claimed.lease
         self.instance_id = claimed.lease.instance_id
@@ -117,6 +119,7 @@ class Turn:
         self._clock = clock
         self._retry_policy = retry_policy
         self._models = {} if models is None else models
+        self._observe = observe
         self._history = claimed.history
         self._stored = len(claimed.history)
         self._messages = claimed.messages
@@ -204,6 +207,7 @@ class Turn:
                 break
         for call in calls:
             self.in_flight[call.id] = call
+        self._observe(self, calls)
         return self._step(calls, dropped, self.due)
 
     def _step(
@@ -485,6 +489,7 @@ class Turn:
         transaction, self._transaction = self._transaction, None
         committed = await (transaction or self._store).commit(commit)
         self._stored = 1 if commit.restart is not None else self._stored + len(commit.events)
+        self._observe(self, self._events)
         self._events.clear()
         self._taken.clear()
         self._outbox.clear()
@@ -539,6 +544,7 @@ class Turn:
                 problem=encode_error(error),
             )
         )
+        self._observe(self, [error])
         self.close()
         return Step(dropped=dropped, is_over=True, woken=self._woken + committed.woken)
 

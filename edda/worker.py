@@ -14,6 +14,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from edda.announcing import Announcer
 from edda.codec import Value, encode_error
 from edda.commands import Failure, Result
 from edda.errands import Errand
@@ -54,6 +55,7 @@ class Worker:
         retry_policy: RetryPolicy,
         on_over: Callable[[str], None],
         on_sent: Callable[[], None],
+        hooks: Announcer,
         max_concurrent: int = 1000,
         lease_seconds: float = 30.0,
     ) -> None:
@@ -69,6 +71,7 @@ class Worker:
         self._retry_policy = retry_policy
         self._on_over = on_over
         self._on_sent = on_sent
+        self._hooks = hooks
         self._max_concurrent = max_concurrent
         self._running: dict[str, _Run] = {}
         self._reserved = 0  # for turns whose instance is being created or claimed
@@ -247,6 +250,7 @@ class Worker:
                 clock=self._clock,
                 retry_policy=self._retry_policy,
                 models=self._models,
+                observe=self._hooks.observe,
             )
             try:
                 self._wake_at(await self._steps(turn, run))

@@ -129,7 +129,11 @@ class Workflow(Generic[P, R]):
     """A workflow definition. Calling it runs the bare function, as a part of another workflow."""
 
     def __init__(
-        self, fn: Callable[..., Coroutine[Any, Any, R]], *, name: str | None = None
+        self,
+        fn: Callable[..., Coroutine[Any, Any, R]],
+        *,
+        name: str | None = None,
+        start_on: str | bool | None = None,
     ) -> None:
         check_definition(fn, "workflow")
         if not inspect.iscoroutinefunction(fn):
@@ -139,6 +143,7 @@ class Workflow(Generic[P, R]):
             )
         self.fn = fn
         self.name = fn.__name__ if name is None else name
+        self.start_on = _event_type(start_on, self.name, fn)
         self.reference = f"{fn.__module__}:{fn.__qualname__}"
         self.parameters = Parameters(fn, f"Workflow {self.name!r}")
         self.__doc__ = fn.__doc__
@@ -285,18 +290,22 @@ def workflow(fn: Callable[Concatenate[C, P], Coroutine[Any, Any, R]], /) -> Work
 
 @overload
 def workflow(
-    *, name: str | None = None
+    *, name: str | None = None, start_on: str | bool | None = None
 ) -> Callable[[Callable[Concatenate[C, P], Coroutine[Any, Any, R]]], Workflow[P, R]]: ...
 
 
-def workflow(fn: Any = None, /, *, name: str | None = None) -> Any:
+def workflow(
+    fn: Any = None, /, *, name: str | None = None, start_on: str | bool | None = None
+) -> Any:
     """Make an `async def f(ctx, ...)` a durable workflow, stored under `name` or its own name.
 
-    Raises `DefinitionError` for anything that is not an `async def` with a context parameter.
+    With `start_on`, every event of that type (True: of the workflow's name) that an app accepts
+    starts an instance; the members of its data are the arguments. Raises `DefinitionError` for
+    anything that is not an `async def` with a context parameter.
     """
 
     def decorate(fn: Callable[..., Coroutine[Any, Any, Any]]) -> Workflow[Any, Any]:
-        definition: Workflow[Any, Any] = Workflow(fn, name=name)
+        definition: Workflow[Any, Any] = Workflow(fn, name=name, start_on=start_on)
         if "<locals>" not in fn.__qualname__:
             known = registry.setdefault(definition.name, [])
             # A module that is loaded again (a reload, a test's second import) replaces its own.
@@ -321,6 +330,25 @@ def check_context(ctx: object, verb: str) -> None:
             verb,
             [f"its first argument must be a workflow's ctx, got {type(ctx).__name__} {ctx!r}"],
         )
+
+
+def _event_type(start_on: object, name: str, fn: Callable[..., Any]) -> str | None:
+    """The type of the events that start a workflow, checked at its definition."""
+    if start_on is None or start_on is False:
+        return None
+    event_type = name if start_on is True else start_on
+    if not isinstance(event_type, str) or not event_type:
+        raise DefinitionError(
+            f"The workflow {name!r} has start_on={start_on!r}: give the type of the events that "
+            f'start it, e.g. start_on="order.created", or True for its own name.'
+        )
+    for parameter in list(inspect.signature(fn).parameters.values())[1:]:
+        if parameter.kind is parameter.POSITIONAL_ONLY:
+            raise DefinitionError(
+                f"The workflow {name!r} is started by events, which give arguments by name, and "
+                f"{parameter.name!r} is positional-only: remove the `/` after it."
+            )
+    return event_type
 
 
 def check_definition(fn: Any, role: str) -> None:

@@ -64,6 +64,7 @@ class Driver:
         self._loop: VirtualLoop | None = None
         self._is_working = False
         self._is_moving = False
+        app.hooks.spawn = self._spawn
 
     @property
     def is_busy(self) -> bool:
@@ -193,6 +194,7 @@ class Driver:
             clock=self.app.clock,
             retry_policy=self.app.default_retry_policy,
             models=self.app.models,
+            observe=self.app.hooks.observe,
         )
         self.run_of(turn.instance_id, workflow)
         self._current = turn.instance_id
@@ -381,6 +383,10 @@ class Driver:
             with self._working():
                 self._loop.run_ready()
 
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        self._jobs.append((self._current, self._run_loop))
+        return self.loop.create_task(coroutine, name="edda-hooks")
+
     def _wait_outside(self) -> None:
         self.loop.wait_outside(self._outside_seconds)
         self._run_loop()
@@ -414,6 +420,7 @@ class Driver:
         finally:
             self.app.is_open = was_open
             self._loop = None
+            self.app.hooks.forget()
             self._turns.clear()
             self._dues.clear()
             self._jobs.clear()

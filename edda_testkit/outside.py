@@ -75,7 +75,9 @@ class Outside:
         return [text for key, text in self._sent.items() if key not in taken]
 
     def _deliver(self, envelope: Envelope) -> None:
-        self._driver.wait(self._driver.app.handle_events([envelope]))
+        delivered = self._driver.wait(self._driver.app.handle_events([envelope]))
+        if delivered[0].started:
+            return  # the runs that it started have taken it
         self._sent.setdefault(
             (envelope.source, envelope.id),
             f"{envelope.type} (id {envelope.id!r}), sent at {self._driver.now.isoformat()}",

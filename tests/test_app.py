@@ -331,3 +331,23 @@ def test_a_send_that_meets_a_closed_database_is_retried():
         assert await app.result("x", timeout=5) == "x/send_event_go:1"
 
     run(body, default_retry_policy=RetryPolicy(initial_interval=0.01))
+
+
+@pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf"), "5", None, True])
+@pytest.mark.parametrize("name", ["max_concurrent", "max_body_bytes", "lease_seconds"])
+def test_a_limit_that_is_none_is_refused(name, value):
+    """Limits are numbers above zero; the error names the option and what it got."""
+    with pytest.raises(ArgumentError) as caught:
+        EddaApp(db_url="memory://", **{name: value})
+    kind = "a number" if name == "lease_seconds" else "a whole number"
+    assert str(caught.value) == f"EddaApp: {name} must be {kind} above 0, got {value!r}"
+
+
+def test_every_limit_that_is_none_is_named():
+    """All that is wrong is said at once."""
+    with pytest.raises(ArgumentError) as caught:
+        EddaApp(db_url="memory://", max_concurrent=1.5, lease_seconds="soon")
+    assert caught.value.problems == [
+        "max_concurrent must be a whole number above 0, got 1.5",
+        "lease_seconds must be a number above 0, got 'soon'",
+    ]

@@ -5,12 +5,15 @@ as they are about signals.
 """
 
 import asyncio
+import importlib
 import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
+import time
 import urllib.request
 from pathlib import Path
 
@@ -66,7 +69,7 @@ def place(tmp_path, monkeypatch):
     (tmp_path / "shop").mkdir()
     (tmp_path / "shop" / "main.py").write_text(MODULE)
     yield tmp_path
-    for name in ("shop", "shop.main", "shop.broken"):
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("shop", "relay")]:
         sys.modules.pop(name, None)
 
 
@@ -317,6 +320,11 @@ MISTAKES = [
     (["--app", "shop.none:app"], rf"There is no module 'shop.none', neither in {HERE} nor inst"),
     (["--app", "none.at.all:app"], "There is no module 'none.at.all'"),
     (["--app", "shop.broken:app"], "The module 'shop.broken' cannot be imported: No module named"),
+    (
+        ["--app", "shop.wrong:app"],
+        r"The module 'shop.wrong' cannot be imported: ZeroDivisionError: .*wrong.py, line 2\)",
+    ),
+    (["--app", "shop.typo:app"], "The module 'shop.typo' cannot be imported: SyntaxError: "),
     (["--app", "shop.main:none"], "The module 'shop.main' has no 'none'. Its apps are: app, priv"),
     (["--app", "shop.main:number"], "'shop.main:number' is of type int, no EddaApp. Its apps are"),
     (["--app", "json:loads"], "'json:loads' is of type function, no EddaApp. It has no EddaApp"),
@@ -329,6 +337,8 @@ MISTAKES = [
 def test_a_mistake_is_one_sentence(edda, place, options, sentence):
     """What names no database or app is said in a line with its cure, with exit code 2."""
     (place / "shop" / "broken.py").write_text("import no_such_module_anywhere\n")
+    (place / "shop" / "wrong.py").write_text("\n1 / 0\n")
+    (place / "shop" / "typo.py").write_text("def\n")
     code, out, err = edda("ps", *options)
     assert (code, out) == (2, "")
     assert re.match(f"edda: {sentence}", err.removeprefix("a module that prints\n"))
@@ -344,6 +354,9 @@ def test_a_mistake_is_one_sentence(edda, place, options, sentence):
         (["ps", "--status", "happy"], "invalid choice: 'happy'"),
         (["ps", "--limit", "0"], "expected a number from 1 up, got '0'"),
         (["show"], "the following arguments are required: ID"),
+        (["serve", "a:b", "--port", "70000"], "expected a port from 0 to 65535, got '70000'"),
+        (["serve", "a:b", "--port", "http"], "expected a port from 0 to 65535, got 'http'"),
+        (["serve"], "the following arguments are required: module:app"),
         (["check", "."], "invalid choice: 'check'"),
     ],
 )
@@ -477,6 +490,141 @@ def test_running_nothing_is_usage(edda, command):
     code, out, err = edda(command, "shop.none:app")
     assert (code, out) == (2, "")
     assert err.startswith("edda: There is no module 'shop.none'")
+
+
+def test_serve_says_that_a_port_is_in_use(edda):
+    """A taken port is said before the app is opened, with another one to try."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        code, out, err = edda("serve", "shop.main:app", "--port", str(port))
+    assert (code, out) == (1, "")
+    assert err.endswith(
+        f"edda: Cannot listen: port {port} of 127.0.0.1 is in use. Stop what listens there, or "
+        f"choose another: --port {port + 1}.\n"
+    )
+    assert not Path("shop.db").exists()
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "no such host"])
+def test_serve_says_that_an_address_is_not_here(edda, host):
+    """An address of another machine, or none at all, is a sentence with its cure."""
+    code, _, err = edda("serve", "shop.main:app", "--host", host)
+    assert code == 1
+    assert f"edda: Cannot listen: {host} is no address of this machine (" in err
+    assert "Choose another with --host" in err
+
+
+def test_a_worker_that_would_run_nothing_says_so(edda, place):
+    """`worker` of an app that only accepts is an error, and not a silence."""
+    (place / "shop" / "door.py").write_text(
+        "from edda import EddaApp\napp = EddaApp(db_url='sqlite:///shop.db', worker=False)\n"
+    )
+    code, _, err = edda("worker", "shop.door:app")
+    assert code == 1
+    assert err.startswith("edda: shop.door:app was made with worker=False: it accepts, and runs")
+
+
+@pytest.mark.parametrize(
+    "content", [b"not a database at all, whatever its name says", b"\0" * 5000]
+)
+def test_a_file_that_is_no_database_is_said_to_be(edda, content):
+    """What cannot be opened as a database ends with 1 and the reason."""
+    Path("other.db").write_bytes(content)
+    code, out, err = edda("ps", "--db", "sqlite:///other.db")
+    assert (code, out) == (1, "")
+    assert err.startswith("edda: ")
+    assert "other.db" in err
+
+
+RELAY = """\
+import asyncio
+from pathlib import Path
+
+from edda import EddaApp, WorkflowContext, activity, wait_event, workflow
+
+
+@activity
+async def pack(ctx, name: str) -> str:
+    Path(f"{name}-began").touch()
+    while not Path(f"{name}-go").exists():
+        await asyncio.sleep(0.01)
+    return name
+
+
+@workflow
+async def relay(ctx: WorkflowContext) -> list:
+    first = await pack(ctx, "first")
+    event = await wait_event(ctx, "paid")
+    return [first, event.data]
+
+
+app = EddaApp("relay", "sqlite:///relay.db")
+"""
+
+
+def seen(path, process):
+    while not Path(path).exists():
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("command", [["worker"], ["serve", "--port", "0"]], ids=lambda c: c[0])
+def test_a_step_under_way_is_finished_and_the_rest_goes_on_in_the_next_process(
+    edda, place, command
+):
+    """SIGTERM lets the activity come out; the next process goes on without waiting for a lease."""
+    (place / "relay.py").write_text(RELAY)
+    url = "sqlite:///relay.db"
+
+    async def start():
+        async with EddaApp("door", url, worker=False) as app:
+            await app.start(importlib.import_module("relay").relay, instance_id="run")
+
+    sys.path.insert(0, str(place))
+    asyncio.run(start())
+    with started(command[0], "relay:app", *command[1:]) as process:
+        try:
+            seen("first-began", process)
+            process.send_signal(signal.SIGTERM)
+            line_with(process, "finishing what|Waiting for application shutdown")
+            Path("first-go").touch()
+            assert process.wait(15) == 0
+        finally:
+            process.kill()
+    code, out, _ = edda("show", "run", "--db", url, "--json")
+    view = json.loads(out)
+    assert (code, view["status"]) == (0, "waiting_for_event")
+
+    async def go_on():
+        app = EddaApp("relay", url)
+        async with app:
+            assert await app.store.workers() == []  # nothing was left behind
+            await app.handle_event({"type": "paid", "source": "x", "id": "1", "data": 5})
+            assert await app.result("run", timeout=10) == ["first", 5]
+
+    asyncio.run(go_on())
+
+
+def test_ctrl_c_ends_a_drain_at_once(place):
+    """SIGTERM twice is one drain; Ctrl-C after it does not wait for the steps."""
+    (place / "relay.py").write_text(RELAY)
+    sys.path.insert(0, str(place))
+
+    async def start():
+        async with EddaApp("door", "sqlite:///relay.db", worker=False) as app:
+            await app.start(importlib.import_module("relay").relay)
+
+    asyncio.run(start())
+    with started("worker", "relay:app") as process:
+        try:
+            seen("first-began", process)
+            process.send_signal(signal.SIGTERM)
+            line_with(process, "finishing what")
+            process.send_signal(signal.SIGTERM)
+            process.send_signal(signal.SIGINT)
+            assert process.wait(4) == -signal.SIGINT
+        finally:
+            process.kill()
 
 
 def test_serve_says_what_to_install(edda, monkeypatch):

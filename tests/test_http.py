@@ -9,6 +9,7 @@ import hashlib
 import hmac
 import json
 import logging
+import re
 import shutil
 import socket
 import subprocess
@@ -32,6 +33,7 @@ from edda import EddaApp, WorkflowCancelled, WorkflowContext, wait_event, workfl
 from edda.cloudevents_http import MAX_BATCH_EVENTS, MAX_JSON_DEPTH, envelopes
 from edda.errors import ArgumentError, StoreError, StoreUnavailableError
 from edda.http import BearerAuth, WebhookSignature, asgi
+from edda.openapi import openapi_document
 
 STRUCTURED = {"content-type": "application/cloudevents+json"}
 BATCH = {"content-type": "application/cloudevents-batch+json"}
@@ -60,6 +62,7 @@ class Host:
     """A host that remembers what it was given, and fails as it is told."""
 
     def __init__(self, *, auth=None, max_body_bytes=1 << 20, fails=None, fails_to_open=None):
+        self.service_name = "host"
         self.auth = auth
         self.max_body_bytes = max_body_bytes
         self.is_open = False
@@ -142,6 +145,7 @@ TAKEN = [
         {"text": "", "number": -5, "flag": True},
         {"text": "", "number": -5, "flag": True},
     ),
+    ("a whole number with a point", {"number": -5.0}, {"number": -5}),
     ("a name of digits", {"2020": "x"}, {"2020": "x"}),
     ("a long name", {"a" * 40: "x"}, {"a" * 40: "x"}),
     ("base64", {"data_base64": "/wA="}, {"data_base64": "/wA="}),
@@ -527,7 +531,7 @@ def test_events_are_posted(method, path):
     assert_refused(response, 405, "MethodNotAllowed", f"{path} takes POST, OPTIONS, not {method}")
 
 
-@pytest.mark.parametrize("path", ["/instances/x", "/healthz"])
+@pytest.mark.parametrize("path", ["/instances/x", "/healthz", "/openapi.json"])
 def test_views_are_read(path):
     """What is only read answers 405 to a POST."""
     response = ask(Host(), "POST", path)
@@ -582,6 +586,103 @@ def test_a_mounted_app_works():
     request = {"headers": STRUCTURED, "content": json.dumps(EVENT)}
     response = asyncio.run(answer(outer, "POST", "/workflows/events", **request))
     assert (response.status_code, host.is_open) == (202, True)
+
+
+@pytest.mark.parametrize("query", ["result=2", "result=", "result=true", "result=1&result=1"])
+def test_a_query_that_is_not_understood_is_refused(query):
+    """`result` is 1 or 0, once; nothing else is guessed at."""
+    response = ask(Host(), "GET", f"/instances/x?{query}")
+    assert_refused(response, 400, "InvalidQuery", "result must be 1 or 0, once, got ")
+
+
+def test_a_path_with_half_a_pair_is_not_found():
+    """Half of a surrogate pair in a path, which some servers let through, breaks nothing."""
+    scope = {"type": "http", "method": "GET", "path": "/x\ud800", "headers": []}
+    sent = []
+
+    async def receive():
+        return {"type": "http.request", "body": b""}
+
+    async def send(message):
+        sent.append(message)
+
+    asyncio.run(asgi(Host())({**scope, "query_string": b""}, receive, send))
+    assert sent[0]["status"] == 404
+    assert json.loads(sent[1]["body"])["error"] == "There is nothing at /x?."
+
+
+# ---- What the door says of itself ------------------------------------------------------------
+
+
+def document(host, prefix=""):
+    async def read():
+        transport = httpx.ASGITransport(asgi(host), root_path=prefix)
+        async with httpx.AsyncClient(transport=transport, base_url="http://edda") as client:
+            return await client.get(f"{prefix}/openapi.json", headers={"authorization": "Bearer a"})
+
+    response = asyncio.run(read())
+    assert (response.status_code, response.headers["content-type"]) == (200, "application/json")
+    return response.json()
+
+
+def test_the_document_names_every_path_and_method():
+    """What the door takes is in the document, under the prefix it is reached by."""
+    told = document(Host(max_body_bytes=5000), "/hooks")
+    assert (told["openapi"], told["servers"]) == ("3.1.0", [{"url": "/hooks"}])
+    assert told["info"]["title"] == "host: workflows over HTTP"
+    assert "at most 5,000 bytes" in told["info"]["description"]
+    assert {path: sorted(operations) for path, operations in told["paths"].items()} == {
+        "/events": ["options", "post"],
+        "/": ["options", "post"],
+        "/instances/{id}": ["get"],
+        "/cancel/{id}": ["post"],
+        "/healthz": ["get"],
+        "/openapi.json": ["get"],
+    }
+    statuses = told["paths"]["/events"]["post"]["responses"]
+    assert list(statuses) == ["202", "400", "413", "415", "405", "500", "503"]
+
+
+def test_every_reference_of_the_document_leads_somewhere():
+    """A `$ref` points to a component that is there."""
+    told = document(Host())
+    references = re.findall(r'"#/components/(\w+)/(\w+)"', json.dumps(told))
+    assert references
+    assert all(name in told["components"][kind] for kind, name in references)
+
+
+@pytest.mark.parametrize(
+    ("auth", "schemes"),
+    [
+        (BearerAuth("a", "b"), ["bearer", "accessToken"]),
+        (None, []),
+    ],
+)
+def test_the_document_says_who_may_call(auth, schemes):
+    """With auth, all but OPTIONS and health ask for it, and may answer 401."""
+    told = document(Host(auth=auth))
+    assert [name for entry in told.get("security", []) for name in entry] == schemes
+    asks = {
+        path: "401" in operation["responses"]
+        for path, operations in told["paths"].items()
+        for method, operation in operations.items()
+        if method != "options"
+    }
+    assert asks == {path: path != "/healthz" and auth is not None for path in asks}
+
+
+def test_the_document_of_signed_webhooks():
+    """A signature is described as the header that carries it."""
+    told = openapi_document("x", root_path="", max_body_bytes=1, auth=WebhookSignature(SECRET))
+    assert told["components"]["securitySchemes"]["signature"]["name"] == "webhook-signature"
+    assert told["servers"] == [{"url": "/"}]
+
+
+def test_a_head_has_no_body():
+    """HEAD gives the headers of a GET, and no body even where the server lets one through."""
+    response = ask(Host(), "HEAD", "/healthz")
+    assert (response.status_code, response.content) == (200, b"")
+    assert response.headers["content-length"] == "15"
 
 
 def test_a_websocket_is_closed():
@@ -876,6 +977,42 @@ def test_a_secret_that_protects_nothing_is_refused(make, sentence):
     with pytest.raises(ArgumentError) as caught:
         make()
     assert str(caught.value) == sentence
+
+
+@pytest.mark.parametrize("secret", [SECRET, "whsec_b3RoZXI="])
+def test_keys_can_be_changed_over(secret):
+    """Of several secrets any will do, so that senders can change one by one."""
+    auth = WebhookSignature(SECRET, "whsec_b3RoZXI=")
+    headers = {**STRUCTURED, **signed(BODY, secret=secret)}
+    assert ask(Host(auth=auth), headers=headers, content=BODY).status_code == 202
+    headers = {**STRUCTURED, **signed(BODY, secret="whsec_dGhpcmQ=")}
+    assert ask(Host(auth=auth), headers=headers, content=BODY).status_code == 401
+
+
+def test_tokens_can_be_changed_over():
+    """Of several tokens any will do; an empty one among them is refused."""
+    host = Host(auth=BearerAuth("old", "new"))
+    for token, status in (("old", 202), ("new", 202), ("", 401), ("oldnew", 401)):
+        headers = {"authorization": f"Bearer {token}"}
+        assert ask(host, headers=headers, json=EVENT).status_code == status
+    with pytest.raises(ArgumentError):
+        BearerAuth("old", "")
+
+
+@pytest.mark.parametrize("auth", [BearerAuth("sesame"), WebhookSignature(SECRET)])
+def test_every_comparison_is_made(auth, monkeypatch):
+    """Secrets are compared in constant time, all of them, and never with `==`."""
+    compared = []
+    compare = hmac.compare_digest
+
+    def watched(one, other):
+        compared.append((one, other))
+        return compare(one, other)
+
+    monkeypatch.setattr("edda.auth.hmac.compare_digest", watched)
+    headers = {**STRUCTURED, **signed(BODY), "authorization": "Bearer sesame"}
+    assert ask(Host(auth=auth), headers=headers, content=BODY).status_code == 202
+    assert len(compared) == (1 if isinstance(auth, BearerAuth) else 3)
 
 
 def test_a_secret_is_not_shown():

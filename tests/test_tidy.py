@@ -28,6 +28,7 @@ LONG_FILES: dict[str, str] = {  # "edda.room"
     "edda.errors": "a class for each cure: a list of sentences, which is read one at a time",
     "edda.app": "the composition root and its client: a method for each thing a caller may ask",
     "edda.loop": "asyncio's own list of methods, each in a line or two",
+    "edda.stores.sqlite": "two ways of running the same methods, in a thread and at once",
     "edda.machine": "all that decides what is in a history, which must be read as a whole",
     "edda.ports": "the doors, and the values that cross them",
     "edda.timeline": "a table of glyphs, and a line of text for each kind of event",
@@ -52,7 +53,9 @@ BROAD_EXCEPTS: dict[str, str] = {  # "edda.room"
     "edda.undo": "a compensation may raise anything; it is set down, and the others still run",
     "edda.workflow": "a workflow may raise anything; what it did is undone, and it goes on",
     "edda.outbox": "a message that cannot be sent is kept and tried again",
+    "edda.announcing": "what a hook raises goes to the log and changes no run",
     "edda.app": "the composition root closes what it opened, whatever happened",
+    "edda.targets": "a user's module may raise anything at import; they are told",
     "edda.http": "a defect of ours becomes a 500 that says so",
 }
 
