@@ -1,0 +1,368 @@
+"""What a call does: of an outside function, of code that can be followed, of what is not known.
+
+Arguments are evaluated already. A function that is handed to another one is taken to be called
+by it. Absent: syntax, and what becomes of the order of sets (`lint_order`).
+"""
+
+import ast
+
+from edda_testkit import lint_order
+from edda_testkit.lint_frames import Analysis, Args, Frame
+from edda_testkit.lint_names import annotated, at_import, attribute, lineage, member, values_of
+from edda_testkit.lint_rules import (
+    DATA_METHODS,
+    DO_NOT_CALL,
+    DO_NOT_CALL_MODULES,
+    GIVEN_ENOUGH,
+    LOCAL_TIME,
+    METHODS,
+    READS,
+    RETURNS,
+    RULES,
+    is_known,
+    rule_of,
+    same_name,
+)
+from edda_testkit.lint_values import (
+    NOTHING,
+    Atom,
+    Bound,
+    Class,
+    Context,
+    Function,
+    Instance,
+    Known,
+    Made,
+    Many,
+    Pending,
+    Scope,
+    Step,
+    Unordered,
+    Values,
+)
+
+__all__ = ["call", "follow", "given", "judge"]
+
+WRAPPERS = frozenset(
+    {f"functools.{name}" for name in "cache lru_cache singledispatch update_wrapper".split()}
+    | {f"builtins.{name}" for name in "staticmethod classmethod property".split()}
+    | {f"contextlib.{name}" for name in "contextmanager asynccontextmanager".split()}
+    | {"typing.cast", "typing.no_type_check", "dataclasses.dataclass", "copy.copy"}
+)
+BLIND = frozenset(
+    {f"builtins.{name}" for name in "exec eval compile __import__".split()}
+    | {"importlib.import_module", "runpy.run_module", "pickle.loads", "pickle.load"}
+)
+ROLES = {"activity": "activity", "compensation": "activity", "on_failure": "activity"}
+
+
+def call(frame: Frame, callee: Values, args: Args, node: ast.Call) -> Values:
+    """What a call returns; what it does wrong is reported."""
+    if not callee:
+        return _unknown(frame, args, node)
+    found = NOTHING
+    for atom in callee:
+        found |= _call(frame, atom, args, node, "")
+    return found
+
+
+def follow(frame: Frame, atom: Atom, args: Args, node: ast.expr) -> Values:
+    """What a call of one atom returns; what it does wrong is reported."""
+    return _call(frame, atom, args, node, "")
+
+
+def _call(frame: Frame, atom: Atom, args: Args, node: ast.expr, by: str) -> Values:
+    match atom:
+        case Known(path):
+            return _outside(frame, path, args, node, by)
+        case Function():
+            return frame.call(atom, given(frame.analysis, atom, args), node)
+        case Class():
+            return _construct(frame, atom, args, node)
+        case Instance(cls):
+            found = NOTHING
+            for one in member(frame.analysis, cls, "__call__"):
+                found |= _call(frame, Bound(one, (frozenset({atom}),)), args, node, by)
+            return found
+        case Bound(target, first, keywords):
+            positional = (*first, *args.positional)
+            whole = Args(positional, (*keywords, *args.keywords), args.is_whole)
+            return _call(frame, target, whole, node, by)
+        case Step(function, role):
+            return _step(frame, function, role, args, node)
+    return NOTHING
+
+
+# ---- Code that can be followed ---------------------------------------------------------------
+
+
+def given(analysis: Analysis, function: Function, args: Args) -> dict[str, Values]:
+    """What the parameters of a function are worth in a call: as given, by default, or by type."""
+    parameters, scope = function.node.args, function.scope
+    named = [*parameters.posonlyargs, *parameters.args]
+    keywords = dict(args.keywords)
+    first_default = len(named) - len(parameters.defaults)
+    defaults: dict[str, ast.expr | None] = {
+        one.arg: parameters.defaults[n - first_default] if n >= first_default else None
+        for n, one in enumerate(named)
+    }
+    defaults |= {
+        one.arg: default
+        for one, default in zip(parameters.kwonlyargs, parameters.kw_defaults, strict=True)
+    }
+    found: dict[str, Values] = {}
+    for n, one in enumerate([*named, *parameters.kwonlyargs]):
+        default = defaults[one.arg]
+        if n < len(named) and n < len(args.positional):
+            found[one.arg] = args.positional[n]
+        elif one.arg in keywords:
+            found[one.arg] = keywords.pop(one.arg)
+        elif default is not None and args.is_whole:
+            found[one.arg] = (
+                at_import(analysis, scope, default, one.arg)
+                if scope.parent is None
+                else values_of(analysis, scope, default)
+            )
+        else:
+            found[one.arg] = NOTHING
+        found[one.arg] = found[one.arg] or annotated(analysis, scope, one.annotation)
+    rest = NOTHING.union(*args.positional[len(named) :])
+    for star, values in (
+        (parameters.vararg, rest),
+        (parameters.kwarg, NOTHING.union(*keywords.values())),
+    ):
+        if star is not None:
+            found[star.arg] = frozenset({Many(values)}) if values else NOTHING
+    return found
+
+
+def _construct(frame: Frame, cls: Class, args: Args, node: ast.expr) -> Values:
+    instance: Values = frozenset({Instance(cls)})
+    is_followed = False
+    for name in ("__new__", "__init__", "__post_init__"):
+        for atom in member(frame.analysis, cls, name):
+            if isinstance(atom, Function):
+                is_followed = is_followed or name == "__init__"
+                handed = Args() if name == "__post_init__" else args
+                _call(frame, Bound(atom, (instance,)), handed, node, "")
+    if not is_followed:
+        for values in args.all:
+            lint_order.take(frame, values, f"{cls.name}()")
+        _make_fields(frame, cls, args, node)
+    return instance
+
+
+def _make_fields(frame: Frame, cls: Class, args: Args, node: ast.expr) -> None:
+    """Call the default factories of a dataclass or a model, where no value is given."""
+    names = {name for name, _ in args.keywords}
+    for one in lineage(frame.analysis, cls):
+        for field in one.node.body if isinstance(one, Class) else ():
+            if not isinstance(field, ast.AnnAssign) or not isinstance(field.value, ast.Call):
+                continue
+            if not isinstance(field.target, ast.Name) or field.target.id in names:
+                continue
+            for keyword in field.value.keywords:
+                if keyword.arg in {"default_factory", "factory"}:
+                    by = f"the default of {cls.name}.{field.target.id}"
+                    assert isinstance(one, Class)
+                    for atom in values_of(frame.analysis, one.scope, keyword.value):
+                        if isinstance(atom, Function | Known | Bound):
+                            _call(frame, atom, Args(), node, by)
+
+
+def _step(frame: Frame, function: Function | None, role: str, args: Args, node: ast.expr) -> Values:
+    if role == "workflow":
+        if function is None:
+            return NOTHING
+        frame.analysis.roots.setdefault(function.node, function)
+        return frame.call(function, given(frame.analysis, function, args), node)
+    parameters: dict[str, Values] = {}
+    if function is not None:
+        parameters = given(frame.analysis, function, Args(is_whole=False))
+    typed = list(parameters.values())
+    for n, values in enumerate(args.all):
+        is_set = n < len(typed) and any(isinstance(atom, Unordered) for atom in typed[n])
+        if not is_set:
+            lint_order.take(frame, values, "an activity's argument")
+    name = "activity" if function is None else function.name
+    pending: Values = frozenset({Pending(frame.place(node), name)})
+    if function is None or isinstance(function.node, ast.Lambda):
+        return pending
+    return pending | annotated(frame.analysis, function.scope, function.node.returns)
+
+
+# ---- Functions of other people's modules -----------------------------------------------------
+
+
+def _outside(frame: Frame, path: str, args: Args, node: ast.expr, by: str) -> Values:
+    path = same_name(path)
+    if path.startswith("edda."):
+        return _edda(frame, path, args, node)
+    code = code_of(path, args)
+    if code:
+        shown = _shown(path) if by else f"{_shown(path)}()"
+        how = f", {by}," if by else ""
+        frame.report(code, node, f"{shown}{how} {RULES[code].title}")
+    elif path in BLIND:
+        frame.gap(node, f"{_shown(path)}() runs code that cannot be seen")
+    elif path == "builtins.getattr":
+        return _getattr(frame, args, node)
+    elif path == "functools.partial" and args.positional:
+        return frozenset(
+            Bound(atom, args.positional[1:], args.keywords)
+            for atom in args.positional[0]
+            if isinstance(atom, Function | Class | Known | Bound | Step)
+        )
+    elif path in WRAPPERS and args.positional:
+        return args.positional[-1]
+    elif not is_known(path) and "()" not in path:
+        frame.gap(node, f"{path} is outside the linted paths, and in no table")
+    if isinstance(node, ast.Call) and not by:
+        if (ordered := lint_order.builtin(frame, path, args, node)) is not None:
+            _hand_over(frame, path, args, node)
+            return ordered
+    _hand_over(frame, path, args, node)
+    if path == "builtins.super":
+        return NOTHING
+    if not is_exempt(path):
+        for values in args.all:
+            lint_order.take(frame, values, f"an argument of {_shown(path)}()")
+    return _made_by(path)
+
+
+def _made_by(path: str) -> Values:
+    if path in RETURNS:
+        return frozenset({Made(RETURNS[path])})
+    is_class = path.rpartition(".")[2][:1].isupper() or path.startswith("datetime.")
+    return frozenset({Made(path if is_class else f"{path}()")})
+
+
+def code_of(path: str, args: Args) -> str | None:
+    """The rule that a call of `path` with these arguments breaks."""
+    if (code := rule_of(path)) is not None:
+        return code
+    if not args.is_whole:
+        return None
+    if path in LOCAL_TIME:
+        return "EDL104" if len(args.positional) >= LOCAL_TIME[path] else "EDL101"
+    if path in GIVEN_ENOUGH:
+        code, count, keyword = GIVEN_ENOUGH[path]
+        is_given = len(args.positional) >= count or keyword in dict(args.keywords)
+        return None if is_given else code
+    return None
+
+
+def is_exempt(path: str) -> bool:
+    """Whether a function neither calls what it is handed nor cares for its order."""
+    return path in DO_NOT_CALL or path.partition(".")[0] in DO_NOT_CALL_MODULES
+
+
+def _hand_over(frame: Frame, path: str, args: Args, node: ast.expr) -> None:
+    """Take the functions among the arguments to be called."""
+    if is_exempt(path):
+        return
+    by = f"handed to {_shown(path)}()" if path else "handed on"
+    for values in args.all:
+        for atom in lint_order.deep(values):
+            is_hazard = isinstance(atom, Known) and code_of(same_name(atom.path), Args())
+            if is_hazard or isinstance(atom, Function | Bound):
+                _call(frame, atom, Args(is_whole=isinstance(atom, Known)), node, by)
+
+
+def _getattr(frame: Frame, args: Args, node: ast.expr) -> Values:
+    name = node.args[1] if isinstance(node, ast.Call) and len(node.args) > 1 else None
+    if not isinstance(name, ast.Constant) or not isinstance(name.value, str):
+        frame.gap(node, "getattr() with a name that is made at run time")
+        return NOTHING
+    found = NOTHING
+    for atom in args.positional[0]:
+        found |= attribute(frame, atom, name.value, node)
+    return found
+
+
+def _shown(path: str) -> str:
+    return path.removeprefix("builtins.").replace("@shared", "").replace("asyncio.loop", "loop")
+
+
+# ---- Edda itself -----------------------------------------------------------------------------
+
+
+def _edda(frame: Frame, path: str, args: Args, node: ast.expr) -> Values:
+    name = path.rpartition(".")[2]
+    if path == "edda.ctx.now":
+        return frozenset({Made("datetime.datetime")})
+    if path == "edda.activity.fn":
+        frame.report("EDL021", node, RULES["EDL021"].title)
+    elif path == "edda.workflow.start":
+        first = args.positional[0] if args.positional else NOTHING
+        is_named = isinstance(node, ast.Call) and [ast.unparse(a) for a in node.args[:1]] == ["ctx"]
+        if not is_named and not any(isinstance(atom, Context) for atom in first):
+            frame.report("EDL022", node, RULES["EDL022"].title)
+    elif ".EddaApp." in path:
+        frame.report("EDL023", node, f"{name}() of {RULES['EDL023'].title}")
+    elif name == "workflow" or name in ROLES:
+        functions = [a for values in args.positional for a in values if isinstance(a, Function)]
+        for function in functions:
+            if name == "workflow":
+                frame.analysis.roots.setdefault(function.node, function)
+        if functions:
+            return frozenset(Step(one, ROLES.get(name, "workflow")) for one in functions)
+        return frozenset({Known(path)}) if not args.positional else NOTHING
+    elif name == "EddaApp":
+        return frozenset({Made("edda.EddaApp")})
+    else:
+        for values in args.all:
+            lint_order.take(frame, values, f"an argument of {name}()")
+        return frozenset({Made(f"{path}()")})
+    return NOTHING
+
+
+# ---- What is not known -----------------------------------------------------------------------
+
+
+def _unknown(frame: Frame, args: Args, node: ast.Call) -> Values:
+    function, text = node.func, ast.unparse(node.func)
+    short = text if len(text) <= 40 else f"{text[:37]}..."
+    is_data = False
+    if isinstance(function, ast.Attribute):
+        is_data = function.attr in DATA_METHODS
+        code = METHODS.get(function.attr)
+        if function.attr == "astimezone" and not node.args and not node.keywords:
+            code = "EDL104"
+        if code:
+            frame.report(code, node, f"{short}() {RULES[code].title}")
+        elif not is_data:
+            owner = ast.unparse(function.value)
+            owner = owner if len(owner) <= 30 else f"{owner[:27]}..."
+            frame.gap(node, f"{short}() is a method of {owner}, whose class is not known")
+    elif isinstance(function, ast.Name):
+        frame.gap(node, f"{short}() calls a value that is not known")
+    else:
+        frame.gap(node, f"{short}() calls what comes out of an expression")
+    _hand_over(frame, "", args, node)
+    if not is_data:
+        for values in args.all:
+            lint_order.take(frame, values, f"an argument of {short}()")
+    return NOTHING
+
+
+def judge(analysis: Analysis, scope: Scope, node: ast.expr) -> tuple[str, str]:
+    """The rule that a part of a value made at import breaks, and the words for it."""
+    if isinstance(node, ast.Call):
+        for atom in values_of(analysis, scope, node.func):
+            if isinstance(atom, Known):
+                positional = tuple(NOTHING for _ in node.args)
+                keywords = tuple((one.arg or "", NOTHING) for one in node.keywords)
+                code = code_of(same_name(atom.path), Args(positional, keywords))
+                if code:
+                    return code, f"{_shown(atom.path)}()"
+    elif isinstance(node, ast.Attribute):
+        for atom in values_of(analysis, scope, node.value):
+            path = f"{atom.path}.{node.attr}" if isinstance(atom, Known) else ""
+            if path in READS:
+                return READS[path], path
+    elif isinstance(node, ast.Name):
+        for atom in values_of(analysis, scope, node):
+            if isinstance(atom, Known) and atom.path in READS:
+                return READS[atom.path], atom.path
+    return "", ""

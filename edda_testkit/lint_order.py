@@ -1,0 +1,266 @@
+"""Where the order of a set is taken, and whether it comes to matter.
+
+A set has no order that another process would share. Asking its length, or sorting it, is clean.
+A list made from it carries its order along (`Hashed`): clean if it is sorted after all, a finding
+once the order reaches a loop with effects, a text, an activity or the result.
+"""
+
+import ast
+from collections.abc import Iterator, Sequence
+
+from edda_testkit.lint_frames import Args, Frame
+from edda_testkit.lint_rules import MUTATORS
+from edda_testkit.lint_values import (
+    NOTHING,
+    Atom,
+    Bound,
+    Function,
+    Hashed,
+    Known,
+    Many,
+    Shared,
+    Unordered,
+    Values,
+    inside,
+)
+
+__all__ = [
+    "builtin",
+    "deep",
+    "is_order_free",
+    "method",
+    "ordered",
+    "take",
+    "take_iteration",
+]
+
+SETS = frozenset({"builtins.set", "builtins.frozenset"})
+# These take the order of their arguments over into what they make.
+SEQUENCES = frozenset(
+    {f"builtins.{name}" for name in "list tuple enumerate zip map filter iter reversed".split()}
+    | {"collections.deque", "functools.reduce", "heapq.nlargest", "builtins.aiter"}
+)
+DICTS = frozenset(
+    {"builtins.dict", "builtins.dict.fromkeys"}
+    | {f"collections.{name}" for name in "Counter OrderedDict defaultdict ChainMap".split()}
+)
+# The order of their argument makes no difference to these.
+FREE = frozenset(
+    {f"builtins.{name}" for name in "len min max any all bool isinstance print type".split()}
+    | {"math.fsum", "copy.copy", "copy.deepcopy", "builtins.hash", "builtins.id"}
+    | {f"heapq.{name}" for name in "nsmallest nlargest heapify".split()}
+)
+TEXTS = frozenset({"builtins.str", "builtins.repr", "builtins.format", "builtins.ascii"})
+SET_METHODS = frozenset("union intersection difference symmetric_difference copy".split())
+CALLABLE = (Function, Bound, Known, Hashed)
+
+
+def deep(values: Values) -> Iterator[Atom]:
+    """The atoms, and those that containers among them hold."""
+    for atom in values:
+        yield atom
+        if isinstance(atom, Many):
+            yield from deep(atom.values)
+
+
+def take(frame: Frame, values: Values, used: str, *, dicts: bool = False) -> None:
+    """The order of these matters: report each whose order is that of a set."""
+    for atom in deep(values):
+        if isinstance(atom, Hashed) and (dicts or not atom.is_dict):
+            frame.report_order(atom, used=used)
+
+
+def take_iteration(frame: Frame, values: Values, node: ast.expr, used: str) -> None:
+    """The order in which these are iterated matters."""
+    if any(isinstance(atom, Unordered) for atom in values):
+        frame.report_order(Hashed(frame.place(node), is_dict=False), used=used)
+    for atom in values:
+        if isinstance(atom, Hashed):
+            frame.report_order(atom, used=used)
+
+
+def ordered(frame: Frame, values: Values, node: ast.expr, *, is_dict: bool = False) -> Values:
+    """What a list (or dictionary) made from these is worth."""
+    found: set[Atom] = set()
+    for atom in values:
+        if isinstance(atom, Unordered):
+            found.add(Hashed(frame.place(node), is_dict))
+        elif isinstance(atom, Hashed):
+            found.add(Hashed(atom.place, is_dict, atom.chain))
+        elif isinstance(atom, Many):
+            found.add(atom)
+    return frozenset(found)
+
+
+# ---- Functions and methods that care, or do not ----------------------------------------------
+
+
+def builtin(frame: Frame, path: str, args: Args, node: ast.Call) -> Values | None:
+    """What a function of the standard library makes of sets; None if it is none that matters."""
+    first = args.positional[0] if args.positional else NOTHING
+    if path in SETS:
+        return frozenset({Unordered(any(a.is_float for a in first if isinstance(a, Unordered)))})
+    if path == "builtins.sorted":
+        return frozenset(atom for atom in first if isinstance(atom, Many))
+    if path == "builtins.sum":
+        if any(isinstance(atom, Unordered) and atom.is_float for atom in first):
+            take_iteration(frame, first, node, "the sum of floats")
+        return NOTHING
+    if path in FREE:
+        return first if path.startswith("copy.") else NOTHING
+    if path in SEQUENCES or path.startswith("itertools."):
+        values = NOTHING.union(*args.all) if args.all else NOTHING
+        return ordered(frame, values, node) or None
+    if path in DICTS:
+        return ordered(frame, first, node, is_dict=True) or None
+    if path == "builtins.next":
+        take_iteration(frame, first, node, "next()")
+        return inside(first)
+    if path in TEXTS:
+        take_text(frame, first, node)
+        return NOTHING
+    if path in {"json.dumps", "json.dump", "orjson.dumps"}:
+        is_sorted = any(key.arg == "sort_keys" for key in node.keywords)
+        take(frame, first, "JSON text", dicts=not is_sorted)
+        return NOTHING
+    return None
+
+
+def take_text(frame: Frame, values: Values, node: ast.expr) -> None:
+    """The order of these shows in a text that is made from them."""
+    if any(isinstance(atom, Unordered) for atom in values):
+        frame.report_order(Hashed(frame.place(node), is_dict=False), used="the text of a set")
+    take(frame, values, "text", dicts=True)
+
+
+def method(frame: Frame, receiver: Values, name: str, args: Args, node: ast.Call) -> Values | None:
+    """What a method of a set, or of something in its order, does; None if it is neither."""
+    assert isinstance(node.func, ast.Attribute)
+    target = node.func.value
+    _mutate(frame, receiver, name, args, node)
+    if name == "join" and args.positional and not any(isinstance(a, Known) for a in receiver):
+        take_iteration(frame, args.positional[0], node.args[0], "join()")
+        return NOTHING
+    found: Values | None = None
+    for atom in receiver:
+        made: Values | None = None
+        if isinstance(atom, Unordered):
+            made = frozenset({atom}) if name in SET_METHODS else NOTHING
+            if name == "pop":
+                frame.report_order(Hashed(frame.place(node), is_dict=False), used="pop() of a set")
+        elif isinstance(atom, Hashed):
+            made = _of_hashed(frame, atom, name, target)
+        elif isinstance(atom, Many):
+            made = frozenset({atom}) if name in {"copy", "items", "values"} else atom.values
+        if made is not None:
+            found = made if found is None else found | made
+    return found
+
+
+def _of_hashed(frame: Frame, atom: Hashed, name: str, target: ast.expr) -> Values:
+    if name == "sort" and isinstance(target, ast.Name) and target.id in frame.names:
+        kept = frame.names[target.id]
+        frame.bind(target.id, frozenset(one for one in kept if not isinstance(one, Hashed)))
+    elif atom.is_dict and name in {"items", "keys", "values"}:
+        return frozenset({Hashed(atom.place, is_dict=False, chain=atom.chain)})
+    elif name in {"popitem", "index"} or (name == "pop" and not atom.is_dict):
+        frame.report_order(atom, used=f"{name}()")
+    elif name == "copy":
+        return frozenset({atom})
+    return NOTHING
+
+
+def _mutate(frame: Frame, receiver: Values, name: str, args: Args, node: ast.Call) -> None:
+    """A container takes something in; one that is shared is changed for all."""
+    if name not in MUTATORS:
+        return
+    for atom in receiver:
+        if isinstance(atom, Shared) and atom.is_container:
+            frame.report("EDL010", node, f"{atom.name}.{name}() changes state that all share")
+    assert isinstance(node.func, ast.Attribute)
+    target = node.func.value
+    kept = frozenset(a for values in args.all for a in values if isinstance(a, (*CALLABLE, Many)))
+    if isinstance(target, ast.Name) and target.id in frame.names and kept:
+        held = kept if name in {"extend", "update"} else frozenset({Many(kept)})
+        if not any(isinstance(atom, Unordered) for atom in receiver):
+            frame.bind(target.id, frame.names[target.id] | held)
+
+
+# ---- Loops -----------------------------------------------------------------------------------
+
+
+def is_order_free(loop: ast.For, function: ast.AST) -> bool:
+    """Whether a loop comes to the same whatever the order of its rounds."""
+    targets = {n.id for n in ast.walk(loop.target) if isinstance(n, ast.Name)}
+    return all(_is_free(node, loop, function, targets) for node in [*loop.body, *loop.orelse])
+
+
+def _is_free(node: ast.stmt, loop: ast.For, function: ast.AST, targets: set[str]) -> bool:
+    def free(body: Sequence[ast.stmt]) -> bool:
+        return all(_is_free(one, loop, function, targets) for one in body)
+
+    match node:
+        case ast.Pass() | ast.Continue() | ast.Break():
+            return True
+        case ast.If(test=test, body=body, orelse=orelse):
+            return _is_quiet(test) and free(body) and free(orelse)
+        case ast.For(iter=over, body=body, orelse=orelse):
+            return _is_quiet(over) and free(body) and free(orelse)
+        case ast.Assert() | ast.Delete():
+            return _is_quiet(node)
+        case ast.Expr(value=ast.Call(func=ast.Attribute(attr=name)) as call):
+            return name in {"add", "discard", "debug", "info", "warning"} and _is_quiet(call)
+        case ast.Expr(value=ast.Call(func=ast.Name(id="print")) | ast.Constant()):
+            return _is_quiet(node)
+        case ast.Return(value=value):
+            return value is None or isinstance(value, ast.Constant)
+        case ast.Raise():
+            return _is_quiet(node) and not targets & _names(node)
+        case ast.AugAssign(target=ast.Name(id=name), op=op, value=value):
+            if not _is_quiet(value):
+                return False
+            is_bits = isinstance(op, ast.BitOr | ast.BitAnd | ast.BitXor)
+            return is_bits or _is_counted(name, function, value)
+        case ast.Assign(targets=[ast.Subscript(value=ast.Name())], value=value):
+            return _is_quiet(value)
+        case ast.Assign(targets=[ast.Name(id=name)], value=value):
+            return _is_quiet(value) and (
+                isinstance(value, ast.Constant) or not _is_read_after(name, loop, function)
+            )
+    return False
+
+
+def _is_quiet(node: ast.AST) -> bool:
+    loud = (ast.Await, ast.Yield, ast.YieldFrom, ast.NamedExpr)
+    return not any(isinstance(one, loud) for one in ast.walk(node))
+
+
+def _names(node: ast.AST) -> set[str]:
+    return {one.id for one in ast.walk(node) if isinstance(one, ast.Name)}
+
+
+def _is_counted(name: str, function: ast.AST, value: ast.expr) -> bool:
+    """Whether a name starts as a whole number, so that the order of adding does not matter."""
+    constants = [one.value for one in ast.walk(value) if isinstance(one, ast.Constant)]
+    if any(isinstance(one, float | str) for one in constants):
+        return False
+    starts = [
+        node.value
+        for node in ast.walk(function)
+        if isinstance(node, ast.Assign)
+        and any(isinstance(target, ast.Name) and target.id == name for target in node.targets)
+    ]
+    return bool(starts) and all(
+        isinstance(one, ast.Constant) and type(one.value) is int for one in starts
+    )
+
+
+def _is_read_after(name: str, loop: ast.For, function: ast.AST) -> bool:
+    end = loop.end_lineno or loop.lineno
+    return any(
+        isinstance(node, ast.Name)
+        and node.id == name
+        and isinstance(node.ctx, ast.Load)
+        and node.lineno > end
+        for node in ast.walk(function)
+    )
