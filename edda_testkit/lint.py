@@ -13,12 +13,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edda_testkit.lint_calls import given
-from edda_testkit.lint_frames import Analysis, Args, Finding, Gap
-from edda_testkit.lint_names import global_values, values_of
+from edda_testkit.lint_frames import Analysis, Args, Finding, Frame, Gap
+from edda_testkit.lint_names import global_values
 from edda_testkit.lint_order import take
-from edda_testkit.lint_frames import Frame
 from edda_testkit.lint_rules import CATEGORIES, LINT_ONLY, RULES
-from edda_testkit.lint_sources import FUNCTIONS, Project, Source, Unreadable, python_files
+from edda_testkit.lint_sources import FUNCTIONS, Project, Source, Unreadable, python_files, shown
+from edda_testkit.lint_types import values_of
 from edda_testkit.lint_values import Context, Function, Place, Scope
 from edda_testkit.lint_walk import install
 
@@ -101,8 +101,8 @@ def _lint(
         for done, function in enumerate(new.values()):
             progress(steps + done * steps // len(new), 2 * steps)
             _read_workflow(analysis, function, findings, gaps)
-    for path, error in project.unreadable.items():
-        gaps[_gap(str(path), error)] = None
+    for path, trouble in project.unreadable.items():
+        gaps[_gap(shown(path), trouble)] = None
     for source in project.linted:
         findings.update((one.key, one) for one in _useless_allows(source))
     wanted = [one for one in findings.values() if is_wanted(one.rule.code)]

@@ -8,21 +8,18 @@ import ast
 
 from edda_testkit import lint_order
 from edda_testkit.lint_frames import Analysis, Args, Frame
-from edda_testkit.lint_names import annotated, at_import, attribute, lineage, member, values_of
-from edda_testkit.lint_rules import (
+from edda_testkit.lint_hazards import GIVEN_ENOUGH, LOCAL_TIME, METHODS, READS, rule_of
+from edda_testkit.lint_names import attribute
+from edda_testkit.lint_rules import RULES
+from edda_testkit.lint_tables import (
     DATA_METHODS,
     DO_NOT_CALL,
     DO_NOT_CALL_MODULES,
-    GIVEN_ENOUGH,
-    LOCAL_TIME,
-    METHODS,
-    READS,
     RETURNS,
-    RULES,
     is_known,
-    rule_of,
     same_name,
 )
+from edda_testkit.lint_types import annotated, at_import, lineage, member, values_of
 from edda_testkit.lint_values import (
     NOTHING,
     Atom,

@@ -8,10 +8,11 @@ takes. Absent: statements (`lint_walk`), and what calls do (`lint_calls`).
 import ast
 from collections.abc import Callable
 
-from edda_testkit import lint_calls, lint_order
+from edda_testkit import lint_calls, lint_operators, lint_order
 from edda_testkit.lint_frames import Analysis, Args, Frame
+from edda_testkit.lint_hazards import READS
 from edda_testkit.lint_names import attribute, look_up, tell_stale
-from edda_testkit.lint_rules import READS, RULES
+from edda_testkit.lint_rules import RULES
 from edda_testkit.lint_values import (
     NOTHING,
     Atom,
@@ -21,7 +22,6 @@ from edda_testkit.lint_values import (
     Hashed,
     Instance,
     Known,
-    Made,
     Many,
     Module,
     Pending,
@@ -33,12 +33,13 @@ from edda_testkit.lint_values import (
     inside,
 )
 
-__all__ = ["define", "evaluate", "invoke", "refuse_pending", "store", "worth"]
+__all__ = ["define", "evaluate", "invoke", "store", "worth"]
 
-MAX_NESTING = 4  # of containers that are told apart
 COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.GeneratorExp, ast.DictComp)
+NOWHERE = ast.Lambda(
+    ast.arguments([], [], None, [], [], None, []), ast.Constant(None)
+)  # code that runs at import stands in no function
 LOGGING = frozenset("debug info warning error exception critical log print".split())
-BITS = (ast.BitAnd, ast.BitOr, ast.BitXor, ast.Sub)
 ROLES = {
     "builtins.property": "property",
     "functools.cached_property": "property",
@@ -55,7 +56,7 @@ STEPS = {
 
 def worth(analysis: Analysis, scope: Scope, node: ast.AST) -> Values:
     """What an expression or a definition is worth in a scope; nothing is reported."""
-    frame = Frame(analysis, Function(ast.Lambda(), scope, "<module>"), {})
+    frame = Frame(analysis, Function(NOWHERE, scope, "<module>"), {})
     frame.scope = scope
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         return define(frame, node, scope)
@@ -94,18 +95,11 @@ def _name(frame: Frame, node: ast.Name) -> Values:
 
 def _attribute(frame: Frame, node: ast.Attribute) -> Values:
     values = evaluate(frame, node.value)
-    refuse_pending(frame, values, node.value)
+    lint_operators.refuse_pending(frame, values, node.value)
     found = NOTHING
     for atom in values:
         found |= attribute(frame, atom, node.attr, node)
     return found
-
-
-def refuse_pending(frame: Frame, values: Values, node: ast.expr) -> None:
-    """Report an activity whose answer is used, and that nobody awaits."""
-    for atom in values:
-        if isinstance(atom, Pending):
-            frame.report("EDL020", node, f"{atom.name}(): {RULES['EDL020'].title}")
 
 
 # ---- Calls -----------------------------------------------------------------------------------
@@ -118,7 +112,7 @@ def _call(frame: Frame, node: ast.Call) -> Values:
     receiver = NOTHING
     if isinstance(function, ast.Attribute):
         receiver = evaluate(frame, function.value)
-        refuse_pending(frame, receiver, function.value)
+        lint_operators.refuse_pending(frame, receiver, function.value)
         callee = NOTHING
         for atom in receiver:
             callee |= attribute(frame, atom, function.attr, function)
@@ -195,147 +189,13 @@ def _lambda(frame: Frame, node: ast.Lambda) -> Values:
     return frozenset({Function(node, frame.scope, "<lambda>")})
 
 
-# ---- Operators -------------------------------------------------------------------------------
-
-
-def _choice(frame: Frame, node: ast.IfExp) -> Values:
-    refuse_pending(frame, evaluate(frame, node.test), node.test)
-    return evaluate(frame, node.body) | evaluate(frame, node.orelse)
-
-
-def _bool(frame: Frame, node: ast.BoolOp) -> Values:
-    found = NOTHING
-    for part in node.values:
-        values = evaluate(frame, part)
-        refuse_pending(frame, values, part)
-        found |= values
-    return found
-
-
-def _compare(frame: Frame, node: ast.Compare) -> Values:
-    parts = [node.left, *node.comparators]
-    worths = [evaluate(frame, part) for part in parts]
-    for part, values in zip(parts, worths, strict=True):
-        refuse_pending(frame, values, part)
-    if any(isinstance(op, ast.Eq | ast.NotEq) for op in node.ops):
-        for values in worths:
-            lint_order.take(frame, values, "a comparison of lists")
-    return NOTHING
-
-
-def _binary(frame: Frame, node: ast.BinOp) -> Values:
-    left, right = evaluate(frame, node.left), evaluate(frame, node.right)
-    both = left | right
-    refuse_pending(frame, both, node)
-    if isinstance(node.op, BITS) and (
-        any(isinstance(atom, Unordered) for atom in both) or _is_view(node.left)
-    ):
-        return frozenset({Unordered()})
-    if isinstance(node.op, ast.Mod) and isinstance(node.left, ast.Constant | ast.JoinedStr):
-        if not frame.is_quiet:
-            lint_order.take_text(frame, right, node)
-        return NOTHING
-    kept = (Hashed, Many) if isinstance(node.op, ast.Add | ast.BitOr | ast.Mult) else ()
-    return frozenset(
-        atom
-        for atom in both
-        if isinstance(atom, kept) or (isinstance(atom, Made) and not atom.path.endswith("@shared"))
-    )
-
-
-def _is_view(node: ast.expr) -> bool:
-    """Whether this is `d.keys()`, of which operators make a set."""
-    return (
-        isinstance(node, ast.Call)
-        and isinstance(node.func, ast.Attribute)
-        and node.func.attr in {"keys", "items"}
-    )
-
-
-def _subscript(frame: Frame, node: ast.Subscript) -> Values:
-    values = evaluate(frame, node.value)
-    refuse_pending(frame, values, node.value)
-    evaluate(frame, node.slice)
-    lint_order.take(
-        frame, frozenset(atom for atom in values if isinstance(atom, Hashed)), "an index"
-    )
-    return inside(values)
-
-
-def _text(frame: Frame, node: ast.JoinedStr) -> Values:
-    for part in node.values:
-        if isinstance(part, ast.FormattedValue):
-            values = evaluate(frame, part.value)
-            refuse_pending(frame, values, part.value)
-            if not frame.is_quiet:
-                lint_order.take_text(frame, values, part.value)
-            if part.format_spec is not None:
-                evaluate(frame, part.format_spec)
-    return NOTHING
+# ---- What binds a name -------
 
 
 def _walrus(frame: Frame, node: ast.NamedExpr) -> Values:
     values = evaluate(frame, node.value)
     store(frame, node.target, values)
     return values
-
-
-def _yield(frame: Frame, node: ast.Yield) -> Values:
-    if node.value is not None:
-        values = evaluate(frame, node.value)
-        if values:
-            frame.summary.returns |= {Many(values)}
-    return NOTHING
-
-
-def _yield_from(frame: Frame, node: ast.YieldFrom) -> Values:
-    values = evaluate(frame, node.value)
-    frame.summary.returns |= lint_order.ordered(frame, values, node.value)
-    return NOTHING
-
-
-# ---- Containers and comprehensions -----------------------------------------------------------
-
-
-def _sequence(frame: Frame, node: ast.List | ast.Tuple) -> Values:
-    held, order = NOTHING, NOTHING
-    for part in node.elts:
-        if isinstance(part, ast.Starred):
-            order |= lint_order.ordered(frame, evaluate(frame, part.value), part.value)
-        else:
-            held |= evaluate(frame, part)
-    return order | many(held)
-
-
-def many(held: Values, depth: int = 0) -> Values:
-    """A container that holds these; one nested too deeply is not told apart."""
-    kept = held
-    for atom in held:
-        if isinstance(atom, Many) and _nesting(atom) >= MAX_NESTING:
-            kept = kept.difference({atom})
-    return frozenset({Many(kept)}) if kept else NOTHING
-
-
-def _nesting(atom: Many) -> int:
-    return 1 + max((_nesting(one) for one in atom.values if isinstance(one, Many)), default=0)
-
-
-def _set(frame: Frame, node: ast.Set) -> Values:
-    for part in node.elts:
-        evaluate(frame, part.value if isinstance(part, ast.Starred) else part)
-    constants = [part.value for part in node.elts if isinstance(part, ast.Constant)]
-    return frozenset({Unordered(any(isinstance(one, float) for one in constants))})
-
-
-def _dict(frame: Frame, node: ast.Dict) -> Values:
-    held, order = NOTHING, NOTHING
-    for key, value in zip(node.keys, node.values, strict=True):
-        if key is None:
-            order |= lint_order.ordered(frame, evaluate(frame, value), value, is_dict=True)
-        else:
-            evaluate(frame, key)
-            held |= evaluate(frame, value)
-    return order | many(held)
 
 
 def _comprehension(
@@ -346,7 +206,7 @@ def _comprehension(
     for part in node.generators:
         over = evaluate(frame, part.iter)
         place = part.iter
-        if _does_wait(node):
+        if lint_operators.does_wait(node):
             lint_order.take_iteration(frame, over, place, "this comprehension")
         else:
             made = lint_order.ordered(frame, over, place, is_dict=isinstance(node, ast.DictComp))
@@ -363,11 +223,7 @@ def _comprehension(
     frame.names = before
     if isinstance(node, ast.SetComp):
         return frozenset({Unordered()})
-    return order | many(held)
-
-
-def _does_wait(node: ast.expr) -> bool:
-    return any(isinstance(one, ast.Await) for one in ast.walk(node))
+    return order | lint_operators.many(held)
 
 
 # ---- Definitions -----------------------------------------------------------------------------
@@ -459,19 +315,19 @@ READERS: dict[type, Callable[..., Values]] = {
     ast.Call: _call,
     ast.Await: _await,
     ast.Lambda: _lambda,
-    ast.IfExp: _choice,
-    ast.BoolOp: _bool,
-    ast.Compare: _compare,
-    ast.BinOp: _binary,
-    ast.Subscript: _subscript,
-    ast.JoinedStr: _text,
+    ast.IfExp: lint_operators.choice,
+    ast.BoolOp: lint_operators.bool_,
+    ast.Compare: lint_operators.compare,
+    ast.BinOp: lint_operators.binary,
+    ast.Subscript: lint_operators.subscript,
+    ast.JoinedStr: lint_operators.text,
     ast.NamedExpr: _walrus,
-    ast.Yield: _yield,
-    ast.YieldFrom: _yield_from,
-    ast.List: _sequence,
-    ast.Tuple: _sequence,
-    ast.Set: _set,
-    ast.Dict: _dict,
+    ast.Yield: lint_operators.yield_,
+    ast.YieldFrom: lint_operators.yield_from,
+    ast.List: lint_operators.sequence,
+    ast.Tuple: lint_operators.sequence,
+    ast.Set: lint_operators.set_,
+    ast.Dict: lint_operators.dict_,
     ast.ListComp: _comprehension,
     ast.SetComp: _comprehension,
     ast.GeneratorExp: _comprehension,

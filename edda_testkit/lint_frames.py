@@ -84,6 +84,7 @@ class Analysis:
         self.globals: dict[tuple[Source, str], Values] = {}
         # The walk over syntax, which imports this room, puts itself in here.
         self.walk: Callable[[Frame], None]
+        self.evaluate: Callable[[Frame, ast.expr], Values]
         self.value: Callable[[Scope, ast.AST], Values]
         self.judge: Callable[[Scope, ast.expr], tuple[str, str]]
         self.invoke: Callable[[Frame, Atom, ast.expr], Values]
@@ -102,7 +103,11 @@ class Analysis:
     def enter(self, function: Function, given: dict[str, Values]) -> Summary:
         """The summary of a function for what its parameters are worth."""
         ways = self._ways.get(function.node, 0)
-        key = (function.node, function.scope, tuple(sorted(given.items(), key=lambda one: one[0])))
+        key: tuple[object, ...] = (
+            function.node,
+            function.scope,
+            tuple(sorted(given.items(), key=lambda one: one[0])),
+        )
         if key not in self._summaries and ways >= MAX_WAYS:
             given = dict.fromkeys(given, NOTHING)
             key = (function.node, None, tuple(given.items()))
@@ -160,6 +165,10 @@ class Frame:
         text = self.source.line(line).strip()
         return Place(self.source.shown, line, column, self.function.name, text)
 
+    def evaluate(self, node: ast.expr) -> Values:
+        """What an expression is worth; what it does wrong is reported."""
+        return self.analysis.evaluate(self, node)
+
     def report(self, code: str, node: ast.AST, what: str) -> None:
         """Note that something is wrong, unless a comment allows it."""
         rule = RULES[code]
@@ -202,7 +211,7 @@ def _through(values: Values, site: Place) -> Values:
     """Values that a call returned: the order of a set remembers the way it came."""
     if not any(isinstance(atom, Hashed | Many) for atom in values):
         return values
-    found = set()
+    found: set[Atom] = set()
     for atom in values:
         if isinstance(atom, Hashed) and len(atom.chain) < MAX_DEPTH:
             found.add(replace(atom, chain=(site, *atom.chain)))

@@ -9,7 +9,7 @@ import ast
 from collections.abc import Iterator, Sequence
 
 from edda_testkit.lint_frames import Args, Frame
-from edda_testkit.lint_rules import MUTATORS
+from edda_testkit.lint_tables import MUTATORS
 from edda_testkit.lint_values import (
     NOTHING,
     Atom,
@@ -17,6 +17,7 @@ from edda_testkit.lint_values import (
     Function,
     Hashed,
     Known,
+    Made,
     Many,
     Shared,
     Unordered,
@@ -32,6 +33,7 @@ __all__ = [
     "ordered",
     "take",
     "take_iteration",
+    "take_text",
 ]
 
 SETS = frozenset({"builtins.set", "builtins.frozenset"})
@@ -114,6 +116,8 @@ def builtin(frame: Frame, path: str, args: Args, node: ast.Call) -> Values | Non
     if path in DICTS:
         return ordered(frame, first, node, is_dict=True) or None
     if path == "builtins.next":
+        if any(isinstance(atom, Made) and atom.path.endswith("@shared") for atom in first):
+            frame.report("EDL010", node, "next() of a global changes state that all share")
         take_iteration(frame, first, node, "next()")
         return inside(first)
     if path in TEXTS:

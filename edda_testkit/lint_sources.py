@@ -14,9 +14,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from edda_testkit.lint_rules import PURE_PACKAGES, STDLIB
+from edda_testkit.lint_tables import PURE_PACKAGES, STDLIB
 
-__all__ = ["Allow", "Binding", "Project", "Source", "Unreadable", "python_files"]
+__all__ = [
+    "FUNCTIONS",
+    "Allow",
+    "Binding",
+    "Project",
+    "Source",
+    "Unreadable",
+    "imports",
+    "python_files",
+    "shown",
+    "statements",
+]
 
 ALLOW = re.compile(r"#\s*edda:\s*allow\[([^\]\n]*)\]")
 SKIPPED_FOLDERS = frozenset({"__pycache__", "node_modules", "site-packages"})
@@ -56,7 +67,7 @@ class Source:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.shown = _shown(path)
+        self.shown = shown(path)
         self.data = _read(path)
         self._tree: ast.Module | None = None
         self._lines: list[str] | None = None
@@ -73,7 +84,7 @@ class Source:
             except SyntaxError as error:
                 raise Unreadable(f"syntax error: {error.msg}", error.lineno or 1) from None
             except (ValueError, RecursionError, MemoryError) as error:
-                raise Unreadable(f"cannot be parsed: {error or type(error).__name__}") from None
+                raise Unreadable(f"cannot be parsed: {type(error).__name__}: {error}") from None
         return self._tree
 
     def forget(self) -> None:
@@ -248,7 +259,8 @@ def _read(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def _shown(path: Path) -> str:
+def shown(path: Path) -> str:
+    """A path as people read it: from the working directory, where it is below that."""
     try:
         return path.relative_to(os.path.realpath(Path.cwd())).as_posix()
     except ValueError:

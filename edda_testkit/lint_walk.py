@@ -13,14 +13,15 @@ from edda_testkit.lint_expressions import (
     define,
     evaluate,
     invoke,
-    refuse_pending,
     store,
     worth,
 )
-from edda_testkit.lint_frames import Analysis, Args, Frame
-from edda_testkit.lint_names import annotated, attribute, imported, look_up, values_of
+from edda_testkit.lint_frames import Analysis, Frame
+from edda_testkit.lint_names import attribute, imported, look_up
+from edda_testkit.lint_operators import refuse_pending
 from edda_testkit.lint_rules import RULES
 from edda_testkit.lint_sources import imports
+from edda_testkit.lint_types import annotated, values_of
 from edda_testkit.lint_values import (
     NOTHING,
     Hashed,
@@ -41,6 +42,7 @@ MAX_LOOPS = 3  # nested loops that are read twice
 def install(analysis: Analysis) -> None:
     """Give an analysis the means to read code."""
     analysis.walk = walk
+    analysis.evaluate = evaluate
     analysis.value = lambda scope, node: worth(analysis, scope, node)
     analysis.judge = lambda scope, node: lint_calls.judge(analysis, scope, node)
     analysis.invoke = invoke
