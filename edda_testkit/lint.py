@@ -8,11 +8,11 @@ import ast
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edda_testkit.lint_calls import given
+from edda_testkit.lint_calls import UNKNOWN_MODULE, given
 from edda_testkit.lint_frames import Analysis, Args, Finding, Frame, Gap
 from edda_testkit.lint_names import global_values
 from edda_testkit.lint_order import take
@@ -45,8 +45,8 @@ class Report:
 def lint(
     paths: Sequence[str | os.PathLike[str]],
     *,
-    is_wanted: Callable[[str], bool] = lambda code: True,
-    progress: Callable[[int, int], None] = lambda done, of: None,
+    is_wanted: Callable[[str], bool] | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Report:
     """Lint files, and all Python files below folders.
 
@@ -59,7 +59,11 @@ def lint(
         sys.setrecursionlimit(max(limit, RECURSION_LIMIT))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what the compiler thinks of the code it parses
-            return _lint(Project(files, folders), is_wanted, progress)
+            return _lint(
+                Project(files, folders),
+                is_wanted or (lambda _: True),
+                progress or (lambda _, __: None),
+            )
     finally:
         sys.setrecursionlimit(limit)
 
@@ -108,10 +112,19 @@ def _lint(
     wanted = [one for one in findings.values() if is_wanted(one.rule.code)]
     return Report(
         tuple(sorted(wanted, key=lambda one: (_order(one.place), one.rule.code))),
-        tuple(sorted(gaps, key=lambda one: (_order(one.place), one.reason))),
+        _once(gaps),
         len(project.linted) + len(project.unreadable),
         len(roots),
     )
+
+
+def _once(gaps: Iterable[Gap]) -> tuple[Gap, ...]:
+    """The gaps in order; a module that is not known, only where it is called first."""
+    found: dict[object, Gap] = {}
+    for gap in sorted(gaps, key=lambda one: (_order(one.place), one.reason)):
+        key = gap.reason if gap.reason.endswith(UNKNOWN_MODULE) else gap
+        found.setdefault(key, gap)
+    return tuple(found.values())
 
 
 def _order(place: Place) -> tuple[str, int, int]:
@@ -152,15 +165,21 @@ def _candidates(
     for node in body:
         if isinstance(node, ast.AsyncFunctionDef) and node.decorator_list:
             yield node, outer
-        elif outer is None and isinstance(node, ast.Assign) and isinstance(node.value, ast.Call):
-            if "workflow" in ast.unparse(node.value.func):
-                yield node.value, None
+        elif outer is None and _is_workflow_call(node):
+            assert isinstance(node, ast.Assign)
+            yield node.value, None
         is_definition = isinstance(node, (*FUNCTIONS, ast.ClassDef))
         inner = outer if outer is not None or not is_definition else node
         for part in ("body", "orelse", "finalbody"):
             yield from _candidates(getattr(node, part, ()), inner)
         for handler in (*getattr(node, "handlers", ()), *getattr(node, "cases", ())):
             yield from _candidates(handler.body, inner)
+
+
+def _is_workflow_call(node: ast.stmt) -> bool:
+    if not isinstance(node, ast.Assign) or not isinstance(node.value, ast.Call):
+        return False
+    return "workflow" in ast.unparse(node.value.func)
 
 
 def _read_outer(analysis: Analysis, scope: Scope, outer: ast.stmt) -> None:

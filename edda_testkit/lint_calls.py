@@ -38,7 +38,7 @@ from edda_testkit.lint_values import (
     Values,
 )
 
-__all__ = ["call", "follow", "given", "judge"]
+__all__ = ["UNKNOWN_MODULE", "call", "follow", "given", "judge"]
 
 WRAPPERS = frozenset(
     {f"functools.{name}" for name in "cache lru_cache singledispatch update_wrapper".split()}
@@ -50,6 +50,7 @@ BLIND = frozenset(
     {f"builtins.{name}" for name in "exec eval compile __import__".split()}
     | {"importlib.import_module", "runpy.run_module", "pickle.loads", "pickle.load"}
 )
+UNKNOWN_MODULE = "is outside the linted paths, and in no table"
 ROLES = {"activity": "activity", "compensation": "activity", "on_failure": "activity"}
 
 
@@ -213,12 +214,12 @@ def _outside(frame: Frame, path: str, args: Args, node: ast.expr, by: str) -> Va
     elif path in WRAPPERS and args.positional:
         return args.positional[-1]
     elif not is_known(path) and "()" not in path:
-        frame.gap(node, f"{path} is outside the linted paths, and in no table")
-    if isinstance(node, ast.Call) and not by:
-        if (ordered := lint_order.builtin(frame, path, args, node)) is not None:
-            _hand_over(frame, path, args, node)
-            return ordered
+        frame.gap(node, f"{path} {UNKNOWN_MODULE}")
     _hand_over(frame, path, args, node)
+    if isinstance(node, ast.Call) and not by:
+        ordered = lint_order.builtin(frame, path, args, node)
+        if ordered is not None:
+            return ordered
     if path == "builtins.super":
         return NOTHING
     if not is_exempt(path):

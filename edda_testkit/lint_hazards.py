@@ -33,10 +33,15 @@ _CALLS = {
         resource: getrusage
     """,
     "EDL103": "time: sleep\n threading.Event: wait\n gevent: sleep\n eventlet: sleep",
-    "EDL104": "time: mktime tzset\n dateutil.tz: tzlocal\n tzlocal: get_localzone get_localzone_name",
+    "EDL104": """
+        time: mktime tzset
+        dateutil.tz: tzlocal
+        tzlocal: get_localzone get_localzone_name
+    """,
     "EDL201": """
-        random: betavariate binomialvariate choice choices expovariate gammavariate gauss getrandbits
-        random: getstate lognormvariate normalvariate paretovariate randbytes randint random randrange
+        random: betavariate binomialvariate choice choices expovariate gammavariate gauss
+        random: getrandbits getstate lognormvariate normalvariate paretovariate randbytes randint random
+        random: randrange
         random: sample seed setstate shuffle triangular uniform vonmisesvariate weibullvariate
         numpy.random: beta binomial bytes choice exponential gamma geometric integers laplace
         numpy.random: lognormal multinomial normal permutation poisson rand randint randn random

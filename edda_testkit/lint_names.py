@@ -184,9 +184,7 @@ def _of_instance(
     self = Instance(instance.cls)
     found: set[Atom] = set()
     for atom in members:
-        if not isinstance(atom, Function) or atom.owner is None:
-            found.add(atom)
-        elif atom.role == "staticmethod":
+        if not isinstance(atom, Function) or atom.owner is None or atom.role == "staticmethod":
             found.add(atom)
         elif atom.role == "classmethod":
             found.add(Bound(atom, (frozenset({instance.cls}),)))

@@ -153,7 +153,7 @@ def sequence(frame: Frame, node: ast.List | ast.Tuple) -> Values:
     return order | many(held)
 
 
-def many(held: Values, depth: int = 0) -> Values:
+def many(held: Values) -> Values:
     """A container that holds these; one nested too deeply is not told apart."""
     kept = held
     for atom in held:

@@ -182,9 +182,10 @@ def _keep_order(frame: Frame, node: ast.For, over: Values) -> None:
     order = lint_order.ordered(frame, over, node.iter, is_dict=True)
     kept = frozenset(atom for atom in order if isinstance(atom, Hashed))
     for one in ast.walk(node) if kept else ():
-        if isinstance(one, ast.Subscript) and isinstance(one.ctx, ast.Store):
-            if isinstance(one.value, ast.Name) and one.value.id in frame.names:
-                frame.bind(one.value.id, frame.names[one.value.id] | kept)
+        if not isinstance(one, ast.Subscript) or not isinstance(one.ctx, ast.Store):
+            continue
+        if isinstance(one.value, ast.Name) and one.value.id in frame.names:
+            frame.bind(one.value.id, frame.names[one.value.id] | kept)
 
 
 def _rounds(frame: Frame, body: Sequence[ast.stmt]) -> None:

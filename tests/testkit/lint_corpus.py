@@ -24,7 +24,9 @@ def module(text):
     lines = text.splitlines()
     top = [line for line in lines if line.startswith(("import ", "from "))]
     body = [line for line in lines if line not in top]
-    head = "\n".join([*top, "", "@workflow", "async def flow(ctx: WorkflowContext, order_id: str):"])
+    head = "\n".join(
+        [*top, "", "@workflow", "async def flow(ctx: WorkflowContext, order_id: str):"]
+    )
     return HEAD + head + "\n" + textwrap.indent("\n".join(body), "    ") + "\n"
 
 
@@ -37,7 +39,11 @@ PLANTS = [
     ("datetime-now-tz", "EDL101", "import datetime as dt\nreturn dt.datetime.now(dt.UTC)  # <-"),
     ("utcnow", "EDL101", "from datetime import datetime\nreturn datetime.utcnow()  # <-"),
     ("today", "EDL101", "from datetime import date\nreturn date.today()  # <-"),
-    ("now-of-a-local-alias", "EDL101", "from datetime import datetime\nnow = datetime.now\nreturn now()  # <-"),
+    (
+        "now-of-a-local-alias",
+        "EDL101",
+        "from datetime import datetime\nnow = datetime.now\nreturn now()  # <-",
+    ),
     ("now-of-an-instance", "EDL101", "t = ctx.now()\nreturn t.now()  # <-"),
     ("monotonic", "EDL102", "import time\nstart = time.monotonic()  # <-\nreturn start"),
     ("perf-counter", "EDL102", "from time import perf_counter\nreturn perf_counter()  # <-"),
@@ -46,10 +52,26 @@ PLANTS = [
     ("strftime", "EDL101", "import time\nreturn time.strftime('%Y')  # <-"),
     ("localtime", "EDL104", "import time\nreturn time.localtime(0)  # <-"),
     ("astimezone", "EDL104", "return ctx.now().astimezone()  # <-"),
-    ("astimezone-of-what", "EDL104", "e = await wait_event(ctx, 'x')\nreturn e.data['t'].astimezone()  # <-"),
-    ("fromtimestamp", "EDL104", "from datetime import datetime\nreturn datetime.fromtimestamp(0)  # <-"),
-    ("function-local-import", "EDL101", "if order_id:\n    from time import time\n    return time()  # <-"),
-    ("dunder-import-as-attr", "EDL101", "import datetime\ncls = datetime.datetime\nreturn cls.now()  # <-"),
+    (
+        "astimezone-of-what",
+        "EDL104",
+        "e = await wait_event(ctx, 'x')\nreturn e.data['t'].astimezone()  # <-",
+    ),
+    (
+        "fromtimestamp",
+        "EDL104",
+        "from datetime import datetime\nreturn datetime.fromtimestamp(0)  # <-",
+    ),
+    (
+        "function-local-import",
+        "EDL101",
+        "if order_id:\n    from time import time\n    return time()  # <-",
+    ),
+    (
+        "dunder-import-as-attr",
+        "EDL101",
+        "import datetime\ncls = datetime.datetime\nreturn cls.now()  # <-",
+    ),
     (
         "module-level-time",
         "EDL105",
@@ -146,8 +168,16 @@ PLANTS = [
     # ---- files
     ("open", "EDL401", "with open('x') as f:  # <-\n    return f.read()"),
     ("read-text", "EDL401", "from pathlib import Path\nreturn Path('x').read_text()  # <-"),
-    ("read-text-joined", "EDL401", "from pathlib import Path\np = Path('a') / 'b'\nreturn p.read_text()  # <-"),
-    ("read-text-of-parameter", "EDL401", "def load(p):\n    return p.read_text()  # <-\nreturn load(order_id)"),
+    (
+        "read-text-joined",
+        "EDL401",
+        "from pathlib import Path\np = Path('a') / 'b'\nreturn p.read_text()  # <-",
+    ),
+    (
+        "read-text-of-parameter",
+        "EDL401",
+        "def load(p):\n    return p.read_text()  # <-\nreturn load(order_id)",
+    ),
     ("listdir", "EDL402", "import os\nreturn os.listdir('.')  # <-"),
     ("exists", "EDL402", "import os.path\nreturn os.path.exists('x')  # <-"),
     ("path-exists", "EDL402", "from pathlib import Path\nreturn Path('x').parent.exists()  # <-"),
@@ -178,30 +208,66 @@ PLANTS = [
     ("subprocess", "EDL601", "import subprocess\nsubprocess.run(['ls'])  # <-"),
     ("system", "EDL601", "import os\nos.system('ls')  # <-"),
     ("getpid", "EDL603", "import os\nreturn os.getpid()  # <-"),
-    ("multiprocessing", "EDL602", "from multiprocessing import Process\nProcess(target=print)  # <-"),
+    (
+        "multiprocessing",
+        "EDL602",
+        "from multiprocessing import Process\nProcess(target=print)  # <-",
+    ),
     # ---- threads
     ("thread", "EDL701", "import threading\nthreading.Thread(target=print).start()  # <-"),
     ("get-ident", "EDL701", "from threading import get_ident\nreturn get_ident()  # <-"),
-    ("pool", "EDL701", "from concurrent.futures import ThreadPoolExecutor\nwith ThreadPoolExecutor() as p:  # <-\n    pass"),
+    (
+        "pool",
+        "EDL701",
+        "from concurrent.futures import ThreadPoolExecutor\nwith ThreadPoolExecutor() as p:  # <-\n    pass",
+    ),
     # ---- hash
     ("set-display", "EDL801", "for x in {'a', 'b'}:  # <-\n    await act(ctx, x)"),
     ("set-name", "EDL801", "xs = set(order_id)\nfor x in xs:  # <-\n    await act(ctx, x)"),
-    ("set-comprehension", "EDL801", "xs = {c.upper() for c in order_id}\nreturn [x for x in xs]  # <-"),
+    (
+        "set-comprehension",
+        "EDL801",
+        "xs = {c.upper() for c in order_id}\nreturn [x for x in xs]  # <-",
+    ),
     ("frozenset", "EDL801", "return list(frozenset(order_id))  # <-"),
     ("set-join", "EDL801", "return ','.join({'a', order_id})  # <-"),
     ("set-pop", "EDL801", "xs = {'a', order_id}\nreturn xs.pop()  # <-"),
     ("set-next", "EDL801", "return next(iter({'a', order_id}))  # <-"),
     ("set-star", "EDL801", "import asyncio\nreturn await asyncio.gather(*{act(ctx, 1)})  # <-"),
-    ("set-gather", "EDL801", "import asyncio\nxs = {'a', order_id}\nreturn await asyncio.gather(*[act(ctx, x) for x in xs])  # <-"),
+    (
+        "set-gather",
+        "EDL801",
+        "import asyncio\nxs = {'a', order_id}\nreturn await asyncio.gather(*[act(ctx, x) for x in xs])  # <-",
+    ),
     ("set-unpack", "EDL801", "xs = {'a', 'b'}\na, b = xs  # <-\nreturn a"),
     ("set-text", "EDL801", "xs = {'a', order_id}\nreturn f'{xs}'  # <-"),
-    ("set-of-keys", "EDL801", "d = {'a': 1}\nfor k in d.keys() - {'b'}:  # <-\n    await act(ctx, k)"),
-    ("set-enumerate", "EDL801", "for n, x in enumerate({'a', order_id}):  # <-\n    await act(ctx, n)"),
+    (
+        "set-of-keys",
+        "EDL801",
+        "d = {'a': 1}\nfor k in d.keys() - {'b'}:  # <-\n    await act(ctx, k)",
+    ),
+    (
+        "set-enumerate",
+        "EDL801",
+        "for n, x in enumerate({'a', order_id}):  # <-\n    await act(ctx, n)",
+    ),
     ("set-list-argument", "EDL801", "xs = list({'a', order_id})  # <-\nawait act(ctx, xs)"),
     ("set-first", "EDL801", "xs = list({'a', order_id})  # <-\nreturn xs[0]"),
-    ("set-append", "EDL801", "out = []\nfor x in {'a', order_id}:  # <-\n    out.append(x)\nreturn out"),
-    ("set-dict", "EDL801", "d = {x: 1 for x in {'a', order_id}}  # <-\nfor k in d:\n    await act(ctx, k)"),
-    ("set-of-a-helper", "EDL801", "def tags():\n    return {'a', order_id}\nfor t in tags():  # <-\n    await act(ctx, t)"),
+    (
+        "set-append",
+        "EDL801",
+        "out = []\nfor x in {'a', order_id}:  # <-\n    out.append(x)\nreturn out",
+    ),
+    (
+        "set-dict",
+        "EDL801",
+        "d = {x: 1 for x in {'a', order_id}}  # <-\nfor k in d:\n    await act(ctx, k)",
+    ),
+    (
+        "set-of-a-helper",
+        "EDL801",
+        "def tags():\n    return {'a', order_id}\nfor t in tags():  # <-\n    await act(ctx, t)",
+    ),
     ("set-sum-of-floats", "EDL801", "return sum({0.1, 0.2, 0.3})  # <-"),
     (
         "set-parameter",
@@ -234,28 +300,76 @@ PLANTS = [
     ("sorted-by-hash", "EDL803", "xs = [order_id]\nxs.sort(key=lambda x: hash(x))  # <-"),
     # ---- asyncio
     ("wait", "EDL901", "import asyncio\ndone, _ = await asyncio.wait([])  # <-"),
-    ("as-completed", "EDL901", "import asyncio\nfor f in asyncio.as_completed([]):  # <-\n    await f"),
+    (
+        "as-completed",
+        "EDL901",
+        "import asyncio\nfor f in asyncio.as_completed([]):  # <-\n    await f",
+    ),
     ("to-thread", "EDL902", "from asyncio import to_thread\nawait to_thread(print, 1)  # <-"),
-    ("executor", "EDL902", "import asyncio\nloop = asyncio.get_running_loop()\nawait loop.run_in_executor(None, print)  # <-"),
+    (
+        "executor",
+        "EDL902",
+        "import asyncio\nloop = asyncio.get_running_loop()\nawait loop.run_in_executor(None, print)  # <-",
+    ),
     ("asyncio-run", "EDL903", "import asyncio\nasyncio.run(act(ctx))  # <-"),
     ("streams", "EDL904", "import asyncio\nr, w = await asyncio.open_connection('x', 1)  # <-"),
-    ("asyncio-subprocess", "EDL904", "import asyncio\np = await asyncio.create_subprocess_exec('ls')  # <-"),
+    (
+        "asyncio-subprocess",
+        "EDL904",
+        "import asyncio\np = await asyncio.create_subprocess_exec('ls')  # <-",
+    ),
     # ---- handed on, stored, wrapped
     ("map", "EDL101", "import time\nreturn list(map(lambda _: time.time(), [1]))  # <-"),
-    ("map-bare", "EDL203", "import uuid\nreturn list(map(uuid.UUID, [])) + [f() for f in [uuid.uuid4]]  # <-"),
-    ("partial", "EDL101", "import functools, time\nclock = functools.partial(time.time)\nreturn clock()  # <-"),
+    (
+        "map-bare",
+        "EDL203",
+        "import uuid\nreturn list(map(uuid.UUID, [])) + [f() for f in [uuid.uuid4]]  # <-",
+    ),
+    (
+        "partial",
+        "EDL101",
+        "import functools, time\nclock = functools.partial(time.time)\nreturn clock()  # <-",
+    ),
     ("table", "EDL101", "import time\nclocks = {'wall': time.time}\nreturn clocks['wall']()  # <-"),
-    ("table-get", "EDL203", "import uuid\nmakers = {'id': uuid.uuid4}\nreturn makers.get('id')()  # <-"),
+    (
+        "table-get",
+        "EDL203",
+        "import uuid\nmakers = {'id': uuid.uuid4}\nreturn makers.get('id')()  # <-",
+    ),
     ("getattr", "EDL101", "import time\nreturn getattr(time, 'time')()  # <-"),
     ("walrus", "EDL101", "import time\nif (t := time.time()) > 5:  # <-\n    return t"),
     ("in-a-lambda", "EDL101", "import time\nlater = lambda: time.time()  # <-\nreturn later()"),
-    ("nested-function", "EDL101", "import time\ndef inner():\n    return time.time()  # <-\nreturn inner()"),
+    (
+        "nested-function",
+        "EDL101",
+        "import time\ndef inner():\n    return time.time()  # <-\nreturn inner()",
+    ),
     ("in-a-comprehension", "EDL203", "import uuid\nreturn [uuid.uuid4() for _ in range(3)]  # <-"),
-    ("default-dict", "EDL203", "import uuid, collections\nd = collections.defaultdict(uuid.uuid4)  # <-\nreturn d"),
-    ("conditional", "EDL101", "import time\nclock = None\nif order_id:\n    clock = time.time\nreturn clock()  # <-"),
-    ("callback", "EDL101", "import asyncio, time\nasyncio.get_running_loop().call_later(5, time.time)  # <-"),
-    ("finally", "EDL101", "import time\ntry:\n    await act(ctx)\nfinally:\n    print(time.time())  # <-"),
-    ("match", "EDL101", "import time\nmatch order_id:\n    case 'a':\n        return time.time()  # <-"),
+    (
+        "default-dict",
+        "EDL203",
+        "import uuid, collections\nd = collections.defaultdict(uuid.uuid4)  # <-\nreturn d",
+    ),
+    (
+        "conditional",
+        "EDL101",
+        "import time\nclock = None\nif order_id:\n    clock = time.time\nreturn clock()  # <-",
+    ),
+    (
+        "callback",
+        "EDL101",
+        "import asyncio, time\nasyncio.get_running_loop().call_later(5, time.time)  # <-",
+    ),
+    (
+        "finally",
+        "EDL101",
+        "import time\ntry:\n    await act(ctx)\nfinally:\n    print(time.time())  # <-",
+    ),
+    (
+        "match",
+        "EDL101",
+        "import time\nmatch order_id:\n    case 'a':\n        return time.time()  # <-",
+    ),
     ("f-string", "EDL101", "import time\nreturn f'{time.time()}'  # <-"),
     (
         "default-factory",
@@ -507,7 +621,11 @@ PLANTS = [
         """,
     ),
     ("bare-except", "EDL030", "try:\n    await act(ctx)\nexcept:  # <-\n    pass"),
-    ("base-exception", "EDL030", "try:\n    await act(ctx)\nexcept BaseException:  # <-\n    return None"),
+    (
+        "base-exception",
+        "EDL030",
+        "try:\n    await act(ctx)\nexcept BaseException:  # <-\n    return None",
+    ),
     # ---- how a workflow is made
     (
         "edda-alias",
@@ -577,47 +695,95 @@ CLEAN = [
     ("seeded", "import random\nrng = random.Random(42)\nreturn rng.random()"),
     ("seeded-by-argument", "import random\nreturn random.Random(order_id).choice([1, 2])"),
     ("shadowed-local", "import time\ntime = ctx.now()\nreturn time.time()"),
-    ("shadowed-parameter", "def pick(random):\n    return random.choice([1])\nreturn pick(ctx.random)"),
+    (
+        "shadowed-parameter",
+        "def pick(random):\n    return random.choice([1])\nreturn pick(ctx.random)",
+    ),
     ("shadowed-builtin", "id = order_id\nhash = lambda x: 5\nreturn hash(id)"),
     ("open-method", "class Door:\n    def open(self):\n        return 1\nreturn Door().open()"),
     ("now-method", "class Clock:\n    def now(self):\n        return 5\nreturn Clock().now()"),
     ("sorted-set", "for x in sorted({'a', order_id}):\n    await act(ctx, x)"),
-    ("sorted-set-name", "xs = set(order_id)\nfor x in sorted(xs, reverse=True):\n    await act(ctx, x)"),
+    (
+        "sorted-set-name",
+        "xs = set(order_id)\nfor x in sorted(xs, reverse=True):\n    await act(ctx, x)",
+    ),
     ("len-set", "return len({'a', order_id}) + len(set(order_id))"),
     ("membership", "known = {'a', 'b'}\nif order_id in known:\n    await act(ctx)"),
     ("set-operations", "a = {'a'} | {'b'}\nreturn a == {'a'} or a <= {'c'} or a.isdisjoint({'d'})"),
     ("aggregates", "xs = {1, 2}\nreturn min(xs), max(xs), sum(xs), any(xs), all(xs)"),
-    ("aggregate-generators", "xs = set(order_id)\nreturn sum(1 for x in xs), any(x == 'a' for x in xs)"),
+    (
+        "aggregate-generators",
+        "xs = set(order_id)\nreturn sum(1 for x in xs), any(x == 'a' for x in xs)",
+    ),
     ("sorted-generator", "xs = set(order_id)\nreturn sorted(x.upper() for x in xs)"),
     ("sorted-afterwards", "xs = list(set(order_id))\nxs.sort()\nreturn xs"),
     ("resorted", "xs = list(set(order_id))\nxs = sorted(xs)\nreturn xs"),
     ("set-of-a-set", "xs = {x.upper() for x in set(order_id)}\nreturn 'A' in xs"),
     ("order-free-loop", "n = 0\nfor x in set(order_id):\n    n += 1\nreturn n"),
-    ("order-free-adding", "seen = set()\nfor x in set(order_id):\n    if x > 'a':\n        seen.add(x)\nreturn len(seen)"),
-    ("order-free-search", "for x in set(order_id):\n    if x == 'a':\n        return True\nreturn False"),
+    (
+        "order-free-adding",
+        "seen = set()\nfor x in set(order_id):\n    if x > 'a':\n        seen.add(x)\nreturn len(seen)",
+    ),
+    (
+        "order-free-search",
+        "for x in set(order_id):\n    if x == 'a':\n        return True\nreturn False",
+    ),
     ("joined-sorted", "return ','.join(sorted(set(order_id)))"),
     ("dict-order", "d = {'b': 1, 'a': 2}\nfor k in d:\n    await act(ctx, k)\nreturn list(d)"),
     ("dict-fromkeys", "return list(dict.fromkeys(order_id))"),
     ("dict-looked-up", "prices = {x: 1 for x in set(order_id)}\nreturn prices['a']"),
     ("rebound-set", "xs = {'a', 'b'}\nxs = ['a', 'b']\nfor x in xs:\n    await act(ctx, x)"),
-    ("logging", "import logging\nlogger = logging.getLogger('x')\nlogger.info('at %s', order_id)\nprint(order_id)"),
-    ("logged-set", "import logging\nlogging.info('tags %s', {'a'})\nctx.logger.info(f\"{set('ab')}\")\nprint({'a'})"),
-    ("datetime-built", "from datetime import datetime, UTC\nreturn datetime(2024, 1, 1, tzinfo=UTC)"),
-    ("datetime-parsed", "from datetime import datetime\nreturn datetime.fromisoformat('2024-01-01')"),
-    ("datetime-zoned", "from datetime import datetime, UTC\nreturn datetime.fromtimestamp(0, tz=UTC), datetime.fromtimestamp(0, UTC)"),
+    (
+        "logging",
+        "import logging\nlogger = logging.getLogger('x')\nlogger.info('at %s', order_id)\nprint(order_id)",
+    ),
+    (
+        "logged-set",
+        "import logging\nlogging.info('tags %s', {'a'})\nctx.logger.info(f\"{set('ab')}\")\nprint({'a'})",
+    ),
+    (
+        "datetime-built",
+        "from datetime import datetime, UTC\nreturn datetime(2024, 1, 1, tzinfo=UTC)",
+    ),
+    (
+        "datetime-parsed",
+        "from datetime import datetime\nreturn datetime.fromisoformat('2024-01-01')",
+    ),
+    (
+        "datetime-zoned",
+        "from datetime import datetime, UTC\nreturn datetime.fromtimestamp(0, tz=UTC), datetime.fromtimestamp(0, UTC)",
+    ),
     ("astimezone-named", "from datetime import UTC\nreturn ctx.now().astimezone(UTC)"),
     ("strftime-of-ctx", "return ctx.now().strftime('%Y')"),
     ("gmtime-given", "import time\nreturn time.gmtime(0), time.strftime('%Y', time.gmtime(0))"),
     ("uuid5", "import uuid\nreturn uuid.uuid5(uuid.NAMESPACE_DNS, order_id), uuid.UUID(int=5)"),
     ("hashlib", "import hashlib\nreturn hashlib.sha256(order_id.encode()).hexdigest()"),
-    ("pure-path", "from pathlib import Path, PurePath\nreturn str(Path('a') / 'b'), PurePath('x').suffix, Path('a').parent.name"),
+    (
+        "pure-path",
+        "from pathlib import Path, PurePath\nreturn str(Path('a') / 'b'), PurePath('x').suffix, Path('a').parent.name",
+    ),
     ("os-path-join", "import os\nreturn os.path.join('a', 'b'), os.path.basename('x'), os.sep"),
-    ("asyncio", "import asyncio\nawait asyncio.gather(act(ctx, 1), act(ctx, 2))\nasync with asyncio.timeout(5), asyncio.TaskGroup() as tg:\n    tg.create_task(act(ctx, 3))\nawait asyncio.sleep(1)"),
+    (
+        "asyncio",
+        "import asyncio\nawait asyncio.gather(act(ctx, 1), act(ctx, 2))\nasync with asyncio.timeout(5), asyncio.TaskGroup() as tg:\n    tg.create_task(act(ctx, 3))\nawait asyncio.sleep(1)",
+    ),
     ("loop-time", "import asyncio\nreturn asyncio.get_running_loop().time()"),
-    ("tasks", "import asyncio\nt = asyncio.create_task(act(ctx))\nu = act(ctx)\nawait u\nreturn await t"),
-    ("list-of-steps", "import asyncio\nsteps = [act(ctx, n) for n in range(3)]\nreturn await asyncio.gather(*steps)"),
-    ("isinstance", "import threading, socket\nreturn isinstance(order_id, (threading.Thread, socket.socket))"),
-    ("exceptions", "import socket, requests\ntry:\n    await act(ctx)\nexcept (socket.timeout, requests.RequestException, Exception):\n    pass"),
+    (
+        "tasks",
+        "import asyncio\nt = asyncio.create_task(act(ctx))\nu = act(ctx)\nawait u\nreturn await t",
+    ),
+    (
+        "list-of-steps",
+        "import asyncio\nsteps = [act(ctx, n) for n in range(3)]\nreturn await asyncio.gather(*steps)",
+    ),
+    (
+        "isinstance",
+        "import threading, socket\nreturn isinstance(order_id, (threading.Thread, socket.socket))",
+    ),
+    (
+        "exceptions",
+        "import socket, requests\ntry:\n    await act(ctx)\nexcept (socket.timeout, requests.RequestException, Exception):\n    pass",
+    ),
     ("reraised", "try:\n    await act(ctx)\nexcept BaseException:\n    print('x')\n    raise"),
     ("bare-except-no-await", "try:\n    n = int(order_id)\nexcept:\n    n = 0\nreturn n"),
     ("lock", "import threading\nwith threading.Lock():\n    return 1"),
