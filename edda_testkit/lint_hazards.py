@@ -40,8 +40,8 @@ _CALLS = {
     """,
     "EDL201": """
         random: betavariate binomialvariate choice choices expovariate gammavariate gauss
-        random: getrandbits getstate lognormvariate normalvariate paretovariate randbytes randint random
-        random: randrange
+        random: getrandbits getstate lognormvariate normalvariate paretovariate randbytes randint
+        random: random randrange
         random: sample seed setstate shuffle triangular uniform vonmisesvariate weibullvariate
         numpy.random: beta binomial bytes choice exponential gamma geometric integers laplace
         numpy.random: lognormal multinomial normal permutation poisson rand randint randn random

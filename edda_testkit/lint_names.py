@@ -94,8 +94,6 @@ def imported(analysis: Analysis, source: Source, binding: Binding) -> Values:
             return frozenset({Module(module)})
         if found := global_values(analysis, module, binding.name):
             return found
-        if binding.name in _names(module):
-            return NOTHING
     if submodule:
         return frozenset({Module(submodule)})
     if module is not None:

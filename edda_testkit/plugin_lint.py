@@ -30,7 +30,7 @@ class _Item(pytest.Item):
         super().__init__(**rest)
         self._text = text
         self._place = place
-        self.add_marker("edda_lint")
+        self.add_marker(pytest.mark.edda_lint)
 
     def runtest(self) -> None:
         if self._text:
