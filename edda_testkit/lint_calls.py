@@ -6,7 +6,8 @@ by it. Absent: syntax, and what becomes of the order of sets (`lint_order`).
 
 import ast
 
-from edda_testkit import lint_order
+from edda_testkit import lint_operators, lint_order
+from edda_testkit.lint_edda import edda_call
 from edda_testkit.lint_frames import Analysis, Args, Frame
 from edda_testkit.lint_hazards import GIVEN_ENOUGH, LOCAL_TIME, METHODS, READS, rule_of
 from edda_testkit.lint_names import attribute
@@ -25,7 +26,6 @@ from edda_testkit.lint_values import (
     Atom,
     Bound,
     Class,
-    Context,
     Function,
     Instance,
     Known,
@@ -51,7 +51,6 @@ BLIND = frozenset(
     | {"importlib.import_module", "runpy.run_module", "pickle.loads", "pickle.load"}
 )
 UNKNOWN_MODULE = "is outside the linted paths, and in no table"
-ROLES = {"activity": "activity", "compensation": "activity", "on_failure": "activity"}
 
 
 def call(frame: Frame, callee: Values, args: Args, node: ast.Call) -> Values:
@@ -136,6 +135,13 @@ def given(analysis: Analysis, function: Function, args: Args) -> dict[str, Value
 
 def _construct(frame: Frame, cls: Class, args: Args, node: ast.expr) -> Values:
     instance: Values = frozenset({Instance(cls)})
+    for keyword in cls.node.keywords if frame.analysis.depth < 40 else ():
+        if keyword.arg == "metaclass":
+            for meta in values_of(frame.analysis, cls.scope, keyword.value):
+                for atom in (
+                    member(frame.analysis, meta, "__call__") if isinstance(meta, Class) else ()
+                ):
+                    _call(frame, Bound(atom, (frozenset({cls}),)), args, node, "")
     is_followed = False
     for name in ("__new__", "__init__", "__post_init__"):
         for atom in member(frame.analysis, cls, name):
@@ -195,16 +201,32 @@ def _step(frame: Frame, function: Function | None, role: str, args: Args, node: 
 def _outside(frame: Frame, path: str, args: Args, node: ast.expr, by: str) -> Values:
     path = same_name(path)
     if path.startswith("edda."):
-        return _edda(frame, path, args, node)
+        return edda_call(frame, path, args, node)
     code = code_of(path, args)
+    lint_operators.call_dunders(frame, path, args, node)
+    if (
+        path == "builtins.hash"
+        and isinstance(node, ast.Call)
+        and all(map(lint_order.is_number, node.args))
+    ):
+        return NOTHING
     if code:
         shown = _shown(path) if by else f"{_shown(path)}()"
         how = f", {by}," if by else ""
         frame.report(code, node, f"{shown}{how} {RULES[code].title}")
+    elif path == "builtins.eval" and _constant(node) is not None:
+        return _eval(frame, node)
     elif path in BLIND:
         frame.gap(node, f"{_shown(path)}() runs code that cannot be seen")
     elif path == "builtins.getattr":
         return _getattr(frame, args, node)
+    elif path.startswith("operator.methodcaller@") and args.positional:
+        return _method_called(frame, path.partition("@")[2], args.positional[0], node)
+    elif path == "operator.call" and args.positional:
+        rest = Args(args.positional[1:], args.keywords, args.is_whole)
+        return NOTHING.union(*(_call(frame, atom, rest, node, by) for atom in args.positional[0]))
+    elif path == "collections.defaultdict" and args.positional:
+        return frozenset({Bound(Known(path), (args.positional[0],)), Made("builtins.dict")})
     elif path == "functools.partial" and args.positional:
         return frozenset(
             Bound(atom, args.positional[1:], args.keywords)
@@ -225,10 +247,17 @@ def _outside(frame: Frame, path: str, args: Args, node: ast.expr, by: str) -> Va
     if not is_exempt(path):
         for values in args.all:
             lint_order.take(frame, values, f"an argument of {_shown(path)}()")
-    return _made_by(path)
+    return _made_by(frame, path, args, node)
 
 
-def _made_by(path: str) -> Values:
+def _made_by(frame: Frame, path: str, args: Args, node: ast.expr) -> Values:
+    if path == "random.Random" and not args.all and args.is_whole:
+        return frozenset({Made("random.Random@unseeded", frame.place(node))})
+    if path == "datetime.datetime" and args.is_whole:
+        is_aware = len(args.positional) > 7 or "tzinfo" in dict(args.keywords)
+        return frozenset({Made(path if is_aware else f"{path}@naive")})
+    if path.startswith("operator.methodcaller") and (name := _constant(node)):
+        return frozenset({Known(f"operator.methodcaller@{name}")})
     if path in RETURNS:
         return frozenset({Made(RETURNS[path])})
     is_class = path.rpartition(".")[2][:1].isupper() or path.startswith("datetime.")
@@ -242,7 +271,7 @@ def code_of(path: str, args: Args) -> str | None:
     if not args.is_whole:
         return None
     if path in LOCAL_TIME:
-        return "EDL104" if len(args.positional) >= LOCAL_TIME[path] else "EDL101"
+        return "EDL305" if len(args.positional) >= LOCAL_TIME[path] else "EDL101"
     if path in GIVEN_ENOUGH:
         code, count, keyword = GIVEN_ENOUGH[path]
         is_given = len(args.positional) >= count or keyword in dict(args.keywords)
@@ -261,7 +290,7 @@ def _hand_over(frame: Frame, path: str, args: Args, node: ast.expr) -> None:
         return
     by = f"handed to {_shown(path)}()" if path else "handed on"
     for values in args.all:
-        for atom in lint_order.deep(values):
+        for atom in values:
             is_hazard = isinstance(atom, Known) and code_of(same_name(atom.path), Args())
             if is_hazard or isinstance(atom, Function | Bound):
                 _call(frame, atom, Args(is_whole=isinstance(atom, Known)), node, by)
@@ -269,50 +298,52 @@ def _hand_over(frame: Frame, path: str, args: Args, node: ast.expr) -> None:
 
 def _getattr(frame: Frame, args: Args, node: ast.expr) -> Values:
     name = node.args[1] if isinstance(node, ast.Call) and len(node.args) > 1 else None
-    if not isinstance(name, ast.Constant) or not isinstance(name.value, str):
+    text = None if name is None else folded(name)
+    if text is None:
         frame.gap(node, "getattr() with a name that is made at run time")
         return NOTHING
     found = NOTHING
     for atom in args.positional[0]:
-        found |= attribute(frame, atom, name.value, node)
+        found |= attribute(frame, atom, text, node)
+    return found
+
+
+def folded(node: ast.expr) -> str | None:
+    """The text of a constant, or of constants that are put together."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return node.value
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+        left, right = folded(node.left), folded(node.right)
+        return None if left is None or right is None else left + right
+    return None
+
+
+def _constant(node: ast.expr) -> str | None:
+    """The text that is the first argument of a call, where it is one."""
+    return folded(node.args[0]) if isinstance(node, ast.Call) and node.args else None
+
+
+def _eval(frame: Frame, node: ast.expr) -> Values:
+    """Read the text that is evaluated, as if it stood in the place of the call."""
+    try:
+        inner = ast.parse(_constant(node) or "", mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return NOTHING
+    for part in ast.walk(inner):
+        ast.copy_location(part, node)
+    return frame.evaluate(inner)
+
+
+def _method_called(frame: Frame, name: str, values: Values, node: ast.expr) -> Values:
+    found = NOTHING
+    for atom in values:
+        for method in attribute(frame, atom, name, node):
+            found |= _call(frame, method, Args(), node, "")
     return found
 
 
 def _shown(path: str) -> str:
     return path.removeprefix("builtins.").replace("@shared", "").replace("asyncio.loop", "loop")
-
-
-# ---- Edda itself -----------------------------------------------------------------------------
-
-
-def _edda(frame: Frame, path: str, args: Args, node: ast.expr) -> Values:
-    name = path.rpartition(".")[2]
-    if path == "edda.ctx.now":
-        return frozenset({Made("datetime.datetime")})
-    if path == "edda.activity.fn":
-        frame.report("EDL021", node, RULES["EDL021"].title)
-    elif path == "edda.workflow.start":
-        first = args.positional[0] if args.positional else NOTHING
-        is_named = isinstance(node, ast.Call) and [ast.unparse(a) for a in node.args[:1]] == ["ctx"]
-        if not is_named and not any(isinstance(atom, Context) for atom in first):
-            frame.report("EDL022", node, RULES["EDL022"].title)
-    elif ".EddaApp." in path:
-        frame.report("EDL023", node, f"{name}() of {RULES['EDL023'].title}")
-    elif name == "workflow" or name in ROLES:
-        functions = [a for values in args.positional for a in values if isinstance(a, Function)]
-        for function in functions:
-            if name == "workflow":
-                frame.analysis.roots.setdefault(function.node, function)
-        if functions:
-            return frozenset(Step(one, ROLES.get(name, "workflow")) for one in functions)
-        return frozenset({Known(path)}) if not args.positional else NOTHING
-    elif name == "EddaApp":
-        return frozenset({Made("edda.EddaApp")})
-    else:
-        for values in args.all:
-            lint_order.take(frame, values, f"an argument of {name}()")
-        return frozenset({Made(f"{path}()")})
-    return NOTHING
 
 
 # ---- What is not known -----------------------------------------------------------------------
@@ -326,7 +357,7 @@ def _unknown(frame: Frame, args: Args, node: ast.Call) -> Values:
         is_data = function.attr in DATA_METHODS
         code = METHODS.get(function.attr)
         if function.attr == "astimezone" and not node.args and not node.keywords:
-            code = "EDL104"
+            code = "EDL305"
         if code:
             frame.report(code, node, f"{short}() {RULES[code].title}")
         elif not is_data:

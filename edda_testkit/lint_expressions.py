@@ -151,6 +151,7 @@ def _arguments(frame: Frame, node: ast.Call) -> Args:
     for argument in node.args:
         if isinstance(argument, ast.Starred):
             values = evaluate(frame, argument.value)
+            lint_operators.dunder(frame, values, ("__iter__",), argument)
             lint_order.take_iteration(frame, values, argument, "unpacking into arguments")
             positional.append(inside(values))
             is_whole = False
@@ -205,6 +206,7 @@ def _comprehension(
     order = NOTHING
     for part in node.generators:
         over = evaluate(frame, part.iter)
+        over |= lint_operators.dunder(frame, over, ("__iter__", "__aiter__"), part.iter)
         place = part.iter
         if lint_operators.does_wait(node):
             lint_order.take_iteration(frame, over, place, "this comprehension")
@@ -222,7 +224,7 @@ def _comprehension(
         held = evaluate(frame, node.elt)
     frame.names = before
     if isinstance(node, ast.SetComp):
-        return frozenset({Unordered()})
+        return frozenset({Unordered("one" if isinstance(node.elt, ast.Constant) else "anything")})
     return order | lint_operators.many(held)
 
 

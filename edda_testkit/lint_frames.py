@@ -85,6 +85,7 @@ class Analysis:
         # The walk over syntax, which imports this room, puts itself in here.
         self.walk: Callable[[Frame], None]
         self.evaluate: Callable[[Frame, ast.expr], Values]
+        self.attribute: Callable[[Frame, Atom, str, ast.expr], Values]
         self.value: Callable[[Scope, ast.AST], Values]
         self.judge: Callable[[Scope, ast.expr], tuple[str, str]]
         self.invoke: Callable[[Frame, Atom, ast.expr], Values]
@@ -150,6 +151,7 @@ class Frame:
         self.summary = Summary()
         self.globals: set[str] = set()
         self.loops = 0
+        self.span = (0, 0)  # the lines of the statement that is read
         self.is_quiet = False  # while arguments are read that go to a log or an error message
         for name, values in given.items():
             self.bind(name, values)
@@ -169,12 +171,21 @@ class Frame:
         """What an expression is worth; what it does wrong is reported."""
         return self.analysis.evaluate(self, node)
 
+    def attribute(self, atom: Atom, name: str, node: ast.expr) -> Values:
+        """What an attribute is worth."""
+        return self.analysis.attribute(self, atom, name, node)
+
+    def _lines(self, node: ast.AST) -> tuple[int, int]:
+        """The lines on which a comment speaks of a node: its own, and its statement's."""
+        first = getattr(node, "lineno", 1)
+        last = (getattr(node, "end_lineno", None) or first) if isinstance(node, ast.expr) else first
+        start, end = self.span
+        return (min(first, start), max(last, end)) if start <= first <= end else (first, last)
+
     def report(self, code: str, node: ast.AST, what: str) -> None:
         """Note that something is wrong, unless a comment allows it."""
         rule = RULES[code]
-        first = getattr(node, "lineno", 1)
-        last = getattr(node, "end_lineno", first) if isinstance(node, ast.expr) else first
-        if not self.analysis.is_allowed(rule, self.source, first, last):
+        if not self.analysis.is_allowed(rule, self.source, *self._lines(node)):
             self._take(Finding(rule, self.place(node), what))
 
     def report_order(self, hashed: Hashed, *, used: str) -> None:
@@ -184,6 +195,12 @@ class Frame:
         if not self.analysis.is_allowed(rule, source, place.line, place.line):
             self._take(Finding(rule, place, f"{used} {rule.title}", hashed.chain))
 
+    def report_at(self, code: str, place: Place, what: str) -> None:
+        """Note that something is wrong on a line that was read before."""
+        rule, source = RULES[code], self.analysis.files[place.file]
+        if not self.analysis.is_allowed(rule, source, place.line, place.line):
+            self._take(Finding(rule, place, f"{what} {rule.title}"))
+
     def gap(self, node: ast.AST, reason: str) -> None:
         """Note that something could not be analysed."""
         gap = Gap(self.place(node), reason)
@@ -192,8 +209,7 @@ class Frame:
     def call(self, function: Function, given: dict[str, Values], node: ast.AST) -> Values:
         """Follow a call: what it returns; what it does wrong is wrong here too."""
         summary = self.analysis.enter(function, given)
-        first = getattr(node, "lineno", 1)
-        last = getattr(node, "end_lineno", first)
+        first, last = self._lines(node)
         site = self.place(node)
         for finding in list(summary.findings.values()):
             if not self.analysis.is_allowed(finding.rule, self.source, first, last):

@@ -29,14 +29,14 @@ _CALLS = {
         time: monotonic monotonic_ns perf_counter perf_counter_ns process_time process_time_ns
         time: thread_time thread_time_ns
         timeit: default_timer timeit repeat Timer
-        os: times
         resource: getrusage
     """,
-    "EDL103": "time: sleep\n threading.Event: wait\n gevent: sleep\n eventlet: sleep",
-    "EDL104": """
+    "EDL103": "time: sleep\n gevent: sleep\n eventlet: sleep",
+    "EDL305": """
         time: mktime tzset
         dateutil.tz: tzlocal
         tzlocal: get_localzone get_localzone_name
+        datetime.datetime@naive: timestamp astimezone
     """,
     "EDL201": """
         random: betavariate binomialvariate choice choices expovariate gammavariate gauss
@@ -80,21 +80,26 @@ _CALLS = {
         environ.Env: *
     """,
     "EDL302": """
-        os: uname getlogin getuid geteuid getgid getegid getgroups cpu_count process_cpu_count
-        os: getloadavg get_terminal_size umask nice sysconf getcwd getcwdb
+        os: getcwd getcwdb get_terminal_size
         os.path: expanduser abspath realpath
         pathlib.Path: cwd home absolute resolve expanduser
-        platform: *
-        getpass: getuser
         locale: *
         shutil: get_terminal_size which
-        sys: getdefaultencoding getfilesystemencoding getrecursionlimit getrefcount
+        sys: getdefaultencoding getfilesystemencoding
+    """,
+    "EDL604": """
+        os: uname getlogin getuid geteuid getgid getegid getgroups cpu_count process_cpu_count
+        os: getloadavg umask nice sysconf sched_getaffinity times
+        socket: gethostname
+        platform: *
+        getpass: getuser
+        sys: getrecursionlimit getrefcount getallocatedblocks
         multiprocessing: cpu_count
         psutil: *
         gc: *
         tracemalloc: *
     """,
-    "EDL303": "builtins: input breakpoint\n getpass: getpass",
+    "EDL605": "builtins: input breakpoint\n getpass: getpass",
     "EDL401": """
         builtins: open
         io: open open_code FileIO
@@ -146,7 +151,7 @@ _CALLS = {
     """,
     "EDL501": """
         socket: create_connection create_server fromfd getaddrinfo getfqdn gethostbyaddr
-        socket: gethostbyname gethostbyname_ex gethostname getnameinfo getservbyname socket
+        socket: gethostbyname gethostbyname_ex getnameinfo getservbyname socket
         socket: socketpair
         socket.socket: *
         select: select poll epoll kqueue
@@ -184,7 +189,6 @@ _CALLS = {
         telnetlib: Telnet
         nntplib: NNTP
         xmlrpc.client: ServerProxy
-        webbrowser: open
         boto3: client resource session
         botocore.session: get_session
         redis: Redis StrictRedis from_url
@@ -212,6 +216,7 @@ _CALLS = {
     "EDL601": """
         subprocess: Popen run call check_call check_output getoutput getstatusoutput
         subprocess.Popen: *
+        webbrowser: open open_new open_new_tab
         os: system popen startfile
         pty: spawn
         sh: *
@@ -236,6 +241,9 @@ _CALLS = {
         threading: Thread Timer active_count current_thread enumerate get_ident get_native_id
         threading: main_thread setprofile settrace
         threading.Thread: *
+        threading.Event: wait
+        threading.Condition: wait wait_for
+        threading.Barrier: wait
         _thread: start_new_thread get_ident allocate_lock
         concurrent.futures: ThreadPoolExecutor as_completed wait
         concurrent.futures.ThreadPoolExecutor: *
@@ -277,24 +285,23 @@ READS = {
     "sys.orig_argv": "EDL302",
     "sys.path": "EDL302",
     "sys.modules": "EDL302",
-    "sys.stdin": "EDL303",
-    "time.tzname": "EDL104",
-    "time.timezone": "EDL104",
-    "time.altzone": "EDL104",
-    "time.daylight": "EDL104",
+    "sys.stdin": "EDL605",
+    "time.tzname": "EDL305",
+    "time.timezone": "EDL305",
+    "time.altzone": "EDL305",
+    "time.daylight": "EDL305",
 }
 
 # Clean, depending on the arguments: how many positional ones make it so, or which keyword.
 GIVEN_ENOUGH = {
-    "random.Random": ("EDL202", 1, "x"),
     "numpy.random.default_rng": ("EDL202", 1, "seed"),
     "numpy.random.RandomState": ("EDL202", 1, "seed"),
     "time.gmtime": ("EDL101", 1, ""),
     "time.strftime": ("EDL101", 2, ""),
     "time.asctime": ("EDL101", 1, ""),
     "email.utils.formatdate": ("EDL101", 1, "timeval"),
-    "datetime.datetime.fromtimestamp": ("EDL104", 2, "tz"),
-    "datetime.datetime.astimezone": ("EDL104", 1, "tz"),
+    "datetime.datetime.fromtimestamp": ("EDL305", 2, "tz"),
+    "datetime.datetime.astimezone": ("EDL305", 1, "tz"),
 }
 LOCAL_TIME = {  # with a time: the host's zone; without: the clock as well
     "time.localtime": 1,

@@ -7,7 +7,7 @@ definition or to the dotted path of somebody else's module. Absent: what calls d
 import ast
 
 from edda_testkit.lint_frames import Analysis, Frame
-from edda_testkit.lint_hazards import READS
+from edda_testkit.lint_hazards import READS, rule_of
 from edda_testkit.lint_rules import RULES
 from edda_testkit.lint_sources import Binding, Source, Unreadable
 from edda_testkit.lint_tables import BUILTINS, RETURNS, same_name
@@ -133,6 +133,8 @@ def attribute(frame: Frame, atom: Atom, name: str, node: ast.expr) -> Values:
             return _of_known(frame, path, name, node)
         case Made(path):
             full = f"{path}.{name}"
+            if path.endswith("@naive") and rule_of(full) is None:
+                full = f"{path.removesuffix('@naive')}.{name}"
             if name in {"parent", "parents"} and full in RETURNS:
                 return frozenset({Made(RETURNS[full])})
             return frozenset({Known(full)})
@@ -144,7 +146,11 @@ def attribute(frame: Frame, atom: Atom, name: str, node: ast.expr) -> Values:
                 return frozenset({Module(inner)}) if inner and is_package else NOTHING
             return tell_stale(frame, found, node, name)
         case Instance(cls, after):
-            return _of_instance(frame, atom, member(frame.analysis, cls, name, after), node, name)
+            members = member(frame.analysis, cls, name, after)
+            if not members and not name.startswith("__"):
+                for method in attribute(frame, atom, "__getattr__", node):
+                    members |= frame.analysis.invoke(frame, method, node)
+            return _of_instance(frame, atom, members, node, name)
         case Class():
             return frozenset(
                 bound
@@ -188,6 +194,9 @@ def _of_instance(
             found.add(Bound(atom, (frozenset({instance.cls}),)))
         else:
             found.add(Bound(atom, (frozenset({self}),)))
+    for descriptor in [one for one in found if isinstance(one, Instance)]:
+        for method in attribute(frame, descriptor, "__get__", node):
+            found |= frame.analysis.invoke(frame, method, node)
     properties = [a for a in found if isinstance(a, Bound) and _role(a.target) == "property"]
     for getter in properties:
         found.discard(getter)

@@ -28,6 +28,7 @@ from edda_testkit.lint_values import (
 __all__ = [
     "builtin",
     "deep",
+    "is_number",
     "is_order_free",
     "method",
     "ordered",
@@ -48,7 +49,7 @@ DICTS = frozenset(
 )
 # The order of their argument makes no difference to these.
 FREE = frozenset(
-    {f"builtins.{name}" for name in "len min max any all bool isinstance print type".split()}
+    {f"builtins.{name}" for name in "len min max sum any all bool isinstance print type".split()}
     | {"math.fsum", "copy.copy", "copy.deepcopy", "builtins.hash", "builtins.id"}
     | {f"heapq.{name}" for name in "nsmallest nlargest heapify".split()}
 )
@@ -74,7 +75,7 @@ def take(frame: Frame, values: Values, used: str, *, dicts: bool = False) -> Non
 
 def take_iteration(frame: Frame, values: Values, node: ast.expr, used: str) -> None:
     """The order in which these are iterated matters."""
-    if any(isinstance(atom, Unordered) for atom in values):
+    if any(_is_open(atom) for atom in values):
         frame.report_order(Hashed(frame.place(node), is_dict=False), used=used)
     for atom in values:
         if isinstance(atom, Hashed):
@@ -85,13 +86,29 @@ def ordered(frame: Frame, values: Values, node: ast.expr, *, is_dict: bool = Fal
     """What a list (or dictionary) made from these is worth."""
     found: set[Atom] = set()
     for atom in values:
-        if isinstance(atom, Unordered):
+        if _is_open(atom):
             found.add(Hashed(frame.place(node), is_dict))
         elif isinstance(atom, Hashed):
             found.add(Hashed(atom.place, is_dict, atom.chain))
         elif isinstance(atom, Many):
             found.add(atom)
     return frozenset(found)
+
+
+def _is_open(atom: Atom) -> bool:
+    """Whether this is a set whose order nobody knows."""
+    return isinstance(atom, Unordered) and not atom.is_stable
+
+
+def is_number(node: ast.expr) -> bool:
+    """Whether this is a number in the code, or a display of numbers: their hashes are fixed."""
+    if isinstance(node, ast.List | ast.Tuple | ast.Set):
+        return all(is_number(part) for part in node.elts)
+    if isinstance(node, ast.UnaryOp):
+        return is_number(node.operand)
+    if isinstance(node, ast.Call):
+        return isinstance(node.func, ast.Name) and node.func.id == "range"
+    return isinstance(node, ast.Constant) and isinstance(node.value, int | float | complex)
 
 
 # ---- Functions and methods that care, or do not ----------------------------------------------
@@ -101,13 +118,12 @@ def builtin(frame: Frame, path: str, args: Args, node: ast.Call) -> Values | Non
     """What a function of the standard library makes of sets; None if it is none that matters."""
     first = args.positional[0] if args.positional else NOTHING
     if path in SETS:
-        return frozenset({Unordered(any(a.is_float for a in first if isinstance(a, Unordered)))})
+        if sets := {atom for atom in first if isinstance(atom, Unordered)}:
+            return frozenset(sets)
+        is_fixed = not node.args or is_number(node.args[0])
+        return frozenset({Unordered("numbers" if is_fixed else "anything")})
     if path == "builtins.sorted":
         return frozenset(atom for atom in first if isinstance(atom, Many))
-    if path == "builtins.sum":
-        if any(isinstance(atom, Unordered) and atom.is_float for atom in first):
-            take_iteration(frame, first, node, "the sum of floats")
-        return NOTHING
     if path in FREE:
         return first if path.startswith("copy.") else NOTHING
     if path in SEQUENCES or path.startswith("itertools."):
@@ -132,7 +148,7 @@ def builtin(frame: Frame, path: str, args: Args, node: ast.Call) -> Values | Non
 
 def take_text(frame: Frame, values: Values, node: ast.expr) -> None:
     """The order of these shows in a text that is made from them."""
-    if any(isinstance(atom, Unordered) for atom in values):
+    if any(_is_open(atom) for atom in values):
         frame.report_order(Hashed(frame.place(node), is_dict=False), used="the text of a set")
     take(frame, values, "text", dicts=True)
 
@@ -148,9 +164,13 @@ def method(frame: Frame, receiver: Values, name: str, args: Args, node: ast.Call
     found: Values | None = None
     for atom in receiver:
         made: Values | None = None
+        if isinstance(atom, Made) and atom.path == "random.Random@unseeded":
+            _draw(frame, atom, name, node)
         if isinstance(atom, Unordered):
             made = frozenset({atom}) if name in SET_METHODS else NOTHING
-            if name == "pop":
+            if name in SET_METHODS and args.positional:
+                made = frozenset({Unordered()})
+            if name == "pop" and not atom.is_stable:
                 frame.report_order(Hashed(frame.place(node), is_dict=False), used="pop() of a set")
         elif isinstance(atom, Hashed):
             made = _of_hashed(frame, atom, name, target)
@@ -159,6 +179,20 @@ def method(frame: Frame, receiver: Values, name: str, args: Args, node: ast.Call
         if made is not None:
             found = made if found is None else found | made
     return found
+
+
+def _draw(frame: Frame, generator: Made, name: str, node: ast.Call) -> None:
+    """A generator without a seed draws; one that is given a seed or a state is clean."""
+    assert isinstance(node.func, ast.Attribute)
+    target = node.func.value
+    if name in {"seed", "setstate"} and node.args:
+        if isinstance(target, ast.Name) and target.id in frame.names:
+            kept = frame.names[target.id].difference({generator})
+            frame.bind(target.id, kept | {Made("random.Random")})
+        return
+    frame.report("EDL202", node, f"{name}() of a random.Random() without a seed")
+    if generator.place is not None:
+        frame.report_at("EDL202", generator.place, "this random.Random() has no seed, and")
 
 
 def _of_hashed(frame: Frame, atom: Hashed, name: str, target: ast.expr) -> Values:
@@ -184,10 +218,22 @@ def _mutate(frame: Frame, receiver: Values, name: str, args: Args, node: ast.Cal
     assert isinstance(node.func, ast.Attribute)
     target = node.func.value
     kept = frozenset(a for values in args.all for a in values if isinstance(a, (*CALLABLE, Many)))
+    if isinstance(target, ast.Name) and target.id in frame.names:
+        _grow_set(frame, target.id, name, node)
     if isinstance(target, ast.Name) and target.id in frame.names and kept:
         held = kept if name in {"extend", "update"} else frozenset({Many(kept)})
         if not any(isinstance(atom, Unordered) for atom in receiver):
             frame.bind(target.id, frame.names[target.id] | held)
+
+
+def _grow_set(frame: Frame, target: str, name: str, node: ast.Call) -> None:
+    """A set of numbers that takes in something else is a set like any other."""
+    values = frame.names[target]
+    fixed = {atom for atom in values if isinstance(atom, Unordered) and atom.is_stable}
+    if fixed and name in {"add", "update", "symmetric_difference_update"}:
+        if fixed == {Unordered("numbers")} and all(map(is_number, node.args)):
+            return
+        frame.bind(target, values.difference(fixed) | {Unordered()})
 
 
 # ---- Loops -----------------------------------------------------------------------------------

@@ -72,6 +72,12 @@ RULES: dict[str, Rule] = {
             "use ctx and edda's waits; for the rest, " + STEP,
         ),
         Rule(
+            "EDL024",
+            "misuse",
+            "is asked only when the code is replayed, or only when it is not",
+            "ask always; ctx.is_replaying is for logs",
+        ),
+        Rule(
             "EDL030",
             "misuse",
             "swallows the cancellation of an await",
@@ -98,12 +104,6 @@ RULES: dict[str, Rule] = {
             "clock",
             "blocks the worker, and a replay waits again",
             "await sleep(ctx, seconds)",
-        ),
-        Rule(
-            "EDL104",
-            "clock",
-            "depends on the time zone of the host",
-            "name the zone: astimezone(UTC), fromtimestamp(t, tz=UTC)",
         ),
         Rule("EDL105", "clock", "holds the time at which the module was imported", "ctx.now()"),
         Rule("EDL201", "random", "draws from the process's generator", "ctx.random"),
@@ -135,15 +135,20 @@ RULES: dict[str, Rule] = {
         Rule(
             "EDL302",
             "environment",
-            "depends on the host, the user or the command line",
+            "depends on where and how the process was started",
             "pass it as an argument of the workflow, or read it in an activity",
         ),
-        Rule("EDL303", "environment", "reads what somebody types", "wait_event(ctx, ...)"),
         Rule(
             "EDL304",
             "environment",
             "holds what the environment was at import",
             "pass it as an argument of the workflow, or read it in an activity",
+        ),
+        Rule(
+            "EDL305",
+            "environment",
+            "depends on the time zone of the host",
+            "name the zone: tzinfo=UTC, astimezone(UTC), fromtimestamp(t, tz=UTC)",
         ),
         Rule("EDL401", "files", "reads or writes a file", STEP),
         Rule("EDL402", "files", "looks at or changes the file system", STEP),
@@ -158,6 +163,13 @@ RULES: dict[str, Rule] = {
             "differs from process to process",
             "ctx.instance_id, or an activity",
         ),
+        Rule(
+            "EDL604",
+            "process",
+            "differs from host to host",
+            "pass it as an argument of the workflow, or read it in an activity",
+        ),
+        Rule("EDL605", "process", "reads what somebody types", "wait_event(ctx, ...)"),
         Rule(
             "EDL701",
             "threads",

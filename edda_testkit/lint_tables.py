@@ -34,6 +34,7 @@ RETURNS = {
     "numpy.random.RandomState": "random.Random",
     "sqlite3.connect": "sqlite3.Connection",
     "requests.session": "requests.Session",
+    "builtins.iter": "itertools.count",
     "itertools.count": "itertools.count",
     "itertools.cycle": "itertools.count",
     **{

@@ -37,6 +37,7 @@ SETS = frozenset(
 TRANSPARENT = frozenset(
     f"typing.{name}" for name in "Optional Union Annotated Final ClassVar Required".split()
 )
+SHARED_WHEN_GLOBAL = frozenset({"random.Random", "random.Random@unseeded", "itertools.count"})
 DISPLAYS = (ast.List, ast.Dict, ast.Set, ast.ListComp, ast.DictComp, ast.SetComp)
 CONVERSIONS = frozenset(f"builtins.{name}" for name in "str int float bool round abs len".split())
 
@@ -54,8 +55,8 @@ def _shared(found: Values, value: ast.expr, analysis: Analysis, scope: Scope, na
     """What a value is to code that shares it with every other instance."""
     kinds: set[Atom] = set()
     for atom in found:
-        if isinstance(atom, Made) and atom.path in {"random.Random", "itertools.count"}:
-            kinds.add(Made(f"{atom.path}@shared"))
+        if isinstance(atom, Made) and atom.path in SHARED_WHEN_GLOBAL:
+            kinds.add(Made(f"{atom.path.partition('@')[0]}@shared"))
             continue
         kinds.add(atom)
         if isinstance(atom, Instance):
@@ -214,7 +215,8 @@ def _subscripted(analysis: Analysis, scope: Scope, node: ast.Subscript, depth: i
     outer = values_of(analysis, scope, node.value) if _is_dotted(node.value) else NOTHING
     paths = {atom.path for atom in outer if isinstance(atom, Known)}
     if paths & SETS:
-        return frozenset({Unordered(is_float=ast.unparse(node.slice) in {"float", "complex"})})
+        is_number = ast.unparse(node.slice) in {"int", "float", "bool"}
+        return frozenset({Unordered("numbers" if is_number else "anything")})
     found = NOTHING
     if paths & TRANSPARENT:
         for argument in arguments:

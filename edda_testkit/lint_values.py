@@ -6,7 +6,7 @@ worth knowing is known. Atoms are compared by what they are, scopes and syntax n
 
 import ast
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from edda_testkit.lint_sources import Source
 
@@ -69,9 +69,10 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """An instance of a class that is not linted: a `pathlib.Path`."""
+    """An instance of a class that is not linted: a `pathlib.Path`; `place` is where."""
 
     path: str
+    place: Place | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,9 +146,13 @@ class Pending:
 
 @dataclass(frozen=True, slots=True)
 class Unordered:
-    """A set."""
+    """A set; of numbers, whose hashes are the same everywhere, or of a single thing."""
 
-    is_float: bool = False
+    of: Literal["anything", "numbers", "one"] = "anything"
+
+    @property
+    def is_stable(self) -> bool:
+        return self.of != "anything"
 
 
 @dataclass(frozen=True, slots=True)

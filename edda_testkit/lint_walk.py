@@ -18,7 +18,7 @@ from edda_testkit.lint_expressions import (
 )
 from edda_testkit.lint_frames import Analysis, Frame
 from edda_testkit.lint_names import attribute, imported, look_up
-from edda_testkit.lint_operators import refuse_pending
+from edda_testkit.lint_operators import dunder, refuse_pending
 from edda_testkit.lint_rules import RULES
 from edda_testkit.lint_sources import imports
 from edda_testkit.lint_types import annotated, values_of
@@ -43,6 +43,7 @@ def install(analysis: Analysis) -> None:
     """Give an analysis the means to read code."""
     analysis.walk = walk
     analysis.evaluate = evaluate
+    analysis.attribute = attribute
     analysis.value = lambda scope, node: worth(analysis, scope, node)
     analysis.judge = lambda scope, node: lint_calls.judge(analysis, scope, node)
     analysis.invoke = invoke
@@ -63,6 +64,10 @@ def walk(frame: Frame) -> None:
 def read(frame: Frame, body: Sequence[ast.stmt]) -> None:
     """Read statements in order."""
     for node in body:
+        inner = getattr(node, "body", None) or getattr(node, "cases", None)
+        first = inner[0] if inner else None
+        last = getattr(first, "lineno", 0) - 1 if inner else node.end_lineno or node.lineno
+        frame.span = (node.lineno, max(node.lineno, last))
         reader = READERS.get(type(node))
         if reader is not None:
             reader(frame, node)
@@ -152,7 +157,19 @@ def _if(frame: Frame, node: ast.If) -> None:
         read(frame, node.orelse)
         return
     _test(frame, node.test)
+    _check_replaying(frame, node)
     branches(frame, node.body, node.orelse)
+
+
+def _check_replaying(frame: Frame, node: ast.If) -> None:
+    """What is asked must not depend on whether the code is replayed."""
+    names = [one for one in ast.walk(node.test) if isinstance(one, ast.Attribute)]
+    if not any(one.attr == "is_replaying" and isinstance(one.value, ast.Name) for one in names):
+        return
+    for one in (*node.body, *node.orelse):
+        waits = [part for part in ast.walk(one) if isinstance(part, ast.Await)]
+        if waits:
+            frame.report("EDL024", waits[0], f"this {RULES['EDL024'].title}")
 
 
 def _test(frame: Frame, node: ast.expr) -> None:
@@ -167,6 +184,8 @@ def _while(frame: Frame, node: ast.While) -> None:
 
 def _for(frame: Frame, node: ast.For | ast.AsyncFor) -> None:
     over = evaluate(frame, node.iter)
+    names = ("__aiter__",) if isinstance(node, ast.AsyncFor) else ("__iter__", "__getitem__")
+    over |= dunder(frame, over, names, node.iter)
     if isinstance(node, ast.For):
         if lint_order.is_order_free(node, frame.function.node):
             _keep_order(frame, node, over)

@@ -307,7 +307,8 @@ def test_a_workflow_decorator_can_be_renamed_on_its_way(project):
 
 
 def one_line(line, helper="    return 1"):
-    return f"import time, random\nfrom edda import workflow\ndef helper():\n{helper}\n\n@workflow\nasync def w(ctx):\n    {line}\n"
+    head = f"import time, random\nfrom edda import workflow\ndef helper():\n{helper}\n\n"
+    return f"{head}@workflow\nasync def w(ctx):\n    {line}\n"
 
 
 @pytest.mark.parametrize(
@@ -328,6 +329,12 @@ def test_a_comment_on_the_call_allows_what_is_below(project):
     text = one_line("helper()  # edda: allow[clock]\n    helper()", "    return time.time()")
     assert found(project({"flows.py": text})()) == [("EDL101", "flows.py", 4)]
     text = one_line("helper()  # edda: allow[clock]", "    return time.time()")
+    assert project({"flows.py": text})().findings == ()
+
+
+def test_a_comment_anywhere_on_a_statement_counts(project):
+    """On a statement of several lines, a comment on any of them allows what is in it."""
+    text = one_line("x = [\n        time.time(),\n        1,\n    ]  # edda: allow[clock]")
     assert project({"flows.py": text})().findings == ()
 
 
@@ -381,7 +388,7 @@ GAPS = [
 @pytest.mark.parametrize(("line", "reason"), GAPS)
 def test_says_what_it_could_not_analyse(project, line, reason):
     """Dynamic code and unknown modules are listed with place and reason, and do not fail."""
-    text = f"from edda import workflow\n@workflow\nasync def w(ctx, name, callback, handlers, "
+    text = "from edda import workflow\n@workflow\nasync def w(ctx, name, callback, handlers, "
     text += f"client):\n    {line}\n"
     report = project({"flows.py": text})()
     [gap] = report.gaps
