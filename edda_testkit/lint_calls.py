@@ -10,8 +10,9 @@ from edda_testkit import lint_operators, lint_order
 from edda_testkit.lint_edda import edda_call
 from edda_testkit.lint_frames import Analysis, Args, Frame
 from edda_testkit.lint_hazards import GIVEN_ENOUGH, LOCAL_TIME, METHODS, READS, rule_of
-from edda_testkit.lint_names import attribute
+from edda_testkit.lint_names import attribute, imported
 from edda_testkit.lint_rules import RULES
+from edda_testkit.lint_sources import Binding
 from edda_testkit.lint_tables import (
     DATA_METHODS,
     DO_NOT_CALL,
@@ -50,6 +51,7 @@ BLIND = frozenset(
     {f"builtins.{name}" for name in "exec eval compile __import__".split()}
     | {"importlib.import_module", "runpy.run_module", "pickle.loads", "pickle.load"}
 )
+IMPORTS = frozenset({"builtins.__import__", "importlib.import_module"})
 UNKNOWN_MODULE = "is outside the linted paths, and in no table"
 
 
@@ -216,6 +218,8 @@ def _outside(frame: Frame, path: str, args: Args, node: ast.expr, by: str) -> Va
         frame.report(code, node, f"{shown}{how} {RULES[code].title}")
     elif path == "builtins.eval" and _constant(node) is not None:
         return _eval(frame, node)
+    elif path in IMPORTS and (name := _constant(node)):
+        return imported(frame.analysis, frame.source, Binding(module=name))
     elif path in BLIND:
         frame.gap(node, f"{_shown(path)}() runs code that cannot be seen")
     elif path == "builtins.getattr":
@@ -298,7 +302,7 @@ def _hand_over(frame: Frame, path: str, args: Args, node: ast.expr) -> None:
 
 def _getattr(frame: Frame, args: Args, node: ast.expr) -> Values:
     name = node.args[1] if isinstance(node, ast.Call) and len(node.args) > 1 else None
-    text = None if name is None else folded(name)
+    text = None if name is None else lint_operators.folded(name)
     if text is None:
         frame.gap(node, "getattr() with a name that is made at run time")
         return NOTHING
@@ -308,19 +312,9 @@ def _getattr(frame: Frame, args: Args, node: ast.expr) -> Values:
     return found
 
 
-def folded(node: ast.expr) -> str | None:
-    """The text of a constant, or of constants that are put together."""
-    if isinstance(node, ast.Constant) and isinstance(node.value, str):
-        return node.value
-    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
-        left, right = folded(node.left), folded(node.right)
-        return None if left is None or right is None else left + right
-    return None
-
-
 def _constant(node: ast.expr) -> str | None:
     """The text that is the first argument of a call, where it is one."""
-    return folded(node.args[0]) if isinstance(node, ast.Call) and node.args else None
+    return lint_operators.folded(node.args[0]) if isinstance(node, ast.Call) and node.args else None
 
 
 def _eval(frame: Frame, node: ast.expr) -> Values:

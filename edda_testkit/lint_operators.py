@@ -30,6 +30,7 @@ __all__ = [
     "compare",
     "dict_",
     "does_wait",
+    "folded",
     "many",
     "refuse_pending",
     "sequence",
@@ -284,3 +285,13 @@ def dict_(frame: Frame, node: ast.Dict) -> Values:
 
 def does_wait(node: ast.expr) -> bool:
     return any(isinstance(one, ast.Await) for one in ast.walk(node))
+
+
+def folded(node: ast.expr) -> str | None:
+    """The text of a constant, or of constants that are put together."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return node.value
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+        left, right = folded(node.left), folded(node.right)
+        return None if left is None or right is None else left + right
+    return None

@@ -134,6 +134,14 @@ def test_the_table_of_rules_is_well_formed():
         assert rule.cure
 
 
+def test_every_code_is_in_the_documentation():
+    """The table of docs/lint.md has a row for each rule, with its words and its cure."""
+    page = (ROOT / "docs" / "lint.md").read_text("utf-8")
+    for rule in RULES.values():
+        severity = "" if rule.severity == "error" else f" ({rule.severity})"
+        assert f"| {rule.code} | {rule.category} | {rule.title}{severity} | {rule.cure} |" in page
+
+
 def test_a_value_of_a_hash_at_import_is_found(project):
     """A global made from hash() when the module was imported is found where it is read."""
     text = """
