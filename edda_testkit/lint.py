@@ -221,7 +221,7 @@ def _read_workflow(
     gaps.update(summary.gaps)
     for category in allowed:
         if category not in used and node is not None:
-            rule = RULES["EDL090" if _is_category(category) else "EDL091"]
+            rule = RULES["EDL090" if category in CATEGORIES else "EDL091"]
             frame.report(rule.code, node, f"allow=[{category!r}]: {rule.title}")
     findings.update(
         (key, one) for key, one in frame.summary.findings.items() if one.rule.severity == "note"

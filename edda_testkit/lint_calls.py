@@ -9,7 +9,7 @@ import ast
 from edda_testkit import lint_operators, lint_order
 from edda_testkit.lint_edda import edda_call
 from edda_testkit.lint_frames import Analysis, Args, Frame
-from edda_testkit.lint_hazards import GIVEN_ENOUGH, LOCAL_TIME, METHODS, READS, rule_of
+from edda_testkit.lint_hazards import GIVEN_ENOUGH, LOCAL_TIME, METHODS, READS, has_methods, rule_of
 from edda_testkit.lint_names import attribute, imported
 from edda_testkit.lint_rules import RULES
 from edda_testkit.lint_sources import Binding
@@ -264,7 +264,8 @@ def _made_by(frame: Frame, path: str, args: Args, node: ast.expr) -> Values:
         return frozenset({Known(f"operator.methodcaller@{name}")})
     if path in RETURNS:
         return frozenset({Made(RETURNS[path])})
-    is_class = path.rpartition(".")[2][:1].isupper() or path.startswith("datetime.")
+    name = path.rpartition(".")[2]
+    is_class = name[:1].isupper() or path.startswith("datetime.") or has_methods(path)
     return frozenset({Made(path if is_class else f"{path}()")})
 
 

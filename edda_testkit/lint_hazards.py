@@ -7,7 +7,7 @@ tree.
 
 from functools import cache
 
-__all__ = ["GIVEN_ENOUGH", "LOCAL_TIME", "METHODS", "READS", "rule_of"]
+__all__ = ["GIVEN_ENOUGH", "LOCAL_TIME", "METHODS", "READS", "has_methods", "rule_of"]
 
 # ---- Calls: code -> dotted paths, "module: names" ---------------------------------------------
 
@@ -327,6 +327,11 @@ def _calls() -> dict[str, str]:
             owner, _, names = line.partition(": ")
             table.update({f"{owner}.{name}": code for name in names.split()})
     return table
+
+
+def has_methods(path: str) -> bool:
+    """Whether `path` is a class all of whose methods break a rule."""
+    return f"{path}.*" in _calls()
 
 
 def rule_of(path: str) -> str | None:

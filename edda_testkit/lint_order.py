@@ -217,7 +217,9 @@ def _mutate(frame: Frame, receiver: Values, name: str, args: Args, node: ast.Cal
             frame.report("EDL010", node, f"{atom.name}.{name}() changes state that all share")
     assert isinstance(node.func, ast.Attribute)
     target = node.func.value
-    kept = frozenset(a for values in args.all for a in values if isinstance(a, (*CALLABLE, Many)))
+    kept: Values = frozenset(
+        a for values in args.all for a in values if isinstance(a, (*CALLABLE, Many))
+    )
     if name in {"extend", "extendleft"}:
         kept |= NOTHING.union(*(ordered(frame, values, node) for values in args.positional))
     if isinstance(target, ast.Name) and target.id in frame.names:

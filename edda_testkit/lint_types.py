@@ -103,6 +103,10 @@ def _parts_of_value(analysis: Analysis, scope: Scope, node: ast.expr) -> Iterato
         for child in ast.iter_child_nodes(node):
             if isinstance(child, ast.expr):
                 yield from _parts_of_value(analysis, scope, child)
+    elif isinstance(node, ast.Dict | ast.List | ast.Tuple):
+        held = node.values if isinstance(node, ast.Dict) else node.elts
+        for child in held:
+            yield from _parts_of_value(analysis, scope, child)
     elif isinstance(node, ast.FormattedValue | ast.UnaryOp):
         inner = node.value if isinstance(node, ast.FormattedValue) else node.operand
         yield from _parts_of_value(analysis, scope, inner)
@@ -150,6 +154,12 @@ def lineage(analysis: Analysis, cls: Class, depth: int = 0) -> Iterator[Class | 
                 yield atom
 
 
+def _is_data(analysis: Analysis, cls: Class) -> bool:
+    """Whether a class looks like a dataclass or a model: decorated, or with a base elsewhere."""
+    line = list(lineage(analysis, cls))
+    return any(isinstance(one, Known) or one.node.decorator_list for one in line)
+
+
 def _bound_by(node: ast.stmt) -> Iterator[str]:
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         yield node.name
@@ -167,7 +177,8 @@ def _member(analysis: Analysis, cls: Class, node: ast.stmt) -> Values:
         if node.value is not None:
             name = f"{cls.name}.{next(_bound_by(node), '')}"
             found |= at_import(analysis, cls.scope, node.value, name)
-            if isinstance(node, ast.AnnAssign):  # a dataclass copies it, or refuses it
+            is_field = isinstance(node, ast.AnnAssign) and _is_data(analysis, cls)
+            if is_field:  # a dataclass copies it, or refuses it
                 found = frozenset(atom for atom in found if not isinstance(atom, Shared))
         return found
     return frozenset(

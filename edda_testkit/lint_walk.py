@@ -146,7 +146,7 @@ def _aug_assign(frame: Frame, node: ast.AugAssign) -> None:
         for atom in known:
             if isinstance(atom, Shared) and atom.is_container:
                 frame.report("EDL010", node.target, f"{atom.name} {RULES['EDL010'].title}")
-        kept = frozenset(a for a in values if isinstance(a, Hashed))
+        kept: Values = frozenset(a for a in values if isinstance(a, Hashed))
         if isinstance(node.op, ast.Add):
             kept |= lint_order.ordered(frame, values, node.value)
         store(frame, node.target, known | kept)

@@ -235,7 +235,8 @@ def test_a_long_way_down_is_shown_in_full(project):
     """Calls through three modules are all in the chain, in order."""
     report = project(
         {
-            "a.py": "from edda import workflow\nimport b\n@workflow\nasync def w(ctx):\n    b.f()\n",
+            "a.py": "from edda import workflow\nimport b\n"
+            "@workflow\nasync def w(ctx):\n    b.f()\n",
             "b.py": "import c\ndef f():\n    return c.g()\n",
             "c.py": "import time\ndef g():\n    return h()\ndef h():\n    return time.time()\n",
         }
