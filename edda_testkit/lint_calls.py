@@ -9,14 +9,15 @@ import ast
 from edda_testkit import lint_operators, lint_order
 from edda_testkit.lint_edda import edda_call
 from edda_testkit.lint_frames import Analysis, Args, Frame
-from edda_testkit.lint_hazards import GIVEN_ENOUGH, LOCAL_TIME, METHODS, READS, has_methods, rule_of
+from edda_testkit.lint_hazards import (
+    METHODS,
+    has_methods,
+)
 from edda_testkit.lint_names import attribute, imported
 from edda_testkit.lint_rules import RULES
 from edda_testkit.lint_sources import Binding
 from edda_testkit.lint_tables import (
     DATA_METHODS,
-    DO_NOT_CALL,
-    DO_NOT_CALL_MODULES,
     RETURNS,
     is_known,
     same_name,
@@ -33,13 +34,13 @@ from edda_testkit.lint_values import (
     Made,
     Many,
     Pending,
-    Scope,
     Step,
     Unordered,
     Values,
 )
+from edda_testkit.lint_verdicts import code_of, is_exempt, shown
 
-__all__ = ["UNKNOWN_MODULE", "call", "follow", "given", "judge"]
+__all__ = ["UNKNOWN_MODULE", "call", "follow", "given"]
 
 WRAPPERS = frozenset(
     {f"functools.{name}" for name in "cache lru_cache singledispatch update_wrapper".split()}
@@ -213,15 +214,17 @@ def _outside(frame: Frame, path: str, args: Args, node: ast.expr, by: str) -> Va
     ):
         return NOTHING
     if code:
-        shown = _shown(path) if by else f"{_shown(path)}()"
+        shown = shown(path) if by else f"{shown(path)}()"
         how = f", {by}," if by else ""
         frame.report(code, node, f"{shown}{how} {RULES[code].title}")
     elif path == "builtins.eval" and _constant(node) is not None:
         return _eval(frame, node)
+    elif path == "builtins.exec" and _constant(node) is not None:
+        return _exec(frame, node)
     elif path in IMPORTS and (name := _constant(node)):
         return imported(frame.analysis, frame.source, Binding(module=name))
     elif path in BLIND:
-        frame.gap(node, f"{_shown(path)}() runs code that cannot be seen")
+        frame.gap(node, f"{shown(path)}() runs code that cannot be seen")
     elif path == "builtins.getattr":
         return _getattr(frame, args, node)
     elif path.startswith("operator.methodcaller@") and args.positional:
@@ -250,12 +253,12 @@ def _outside(frame: Frame, path: str, args: Args, node: ast.expr, by: str) -> Va
         return NOTHING
     if not is_exempt(path):
         for values in args.all:
-            lint_order.take(frame, values, f"an argument of {_shown(path)}()")
+            lint_order.take(frame, values, f"an argument of {shown(path)}()")
     return _made_by(frame, path, args, node)
 
 
 def _made_by(frame: Frame, path: str, args: Args, node: ast.expr) -> Values:
-    if path == "random.Random" and not args.all and args.is_whole:
+    if path == "random.Random" and args.is_whole and _is_unseeded(node):
         return frozenset({Made("random.Random@unseeded", frame.place(node))})
     if path == "datetime.datetime" and args.is_whole:
         is_aware = len(args.positional) > 7 or "tzinfo" in dict(args.keywords)
@@ -269,31 +272,11 @@ def _made_by(frame: Frame, path: str, args: Args, node: ast.expr) -> Values:
     return frozenset({Made(path if is_class else f"{path}()")})
 
 
-def code_of(path: str, args: Args) -> str | None:
-    """The rule that a call of `path` with these arguments breaks."""
-    if (code := rule_of(path)) is not None:
-        return code
-    if not args.is_whole:
-        return None
-    if path in LOCAL_TIME:
-        return "EDL305" if len(args.positional) >= LOCAL_TIME[path] else "EDL101"
-    if path in GIVEN_ENOUGH:
-        code, count, keyword = GIVEN_ENOUGH[path]
-        is_given = len(args.positional) >= count or keyword in dict(args.keywords)
-        return None if is_given else code
-    return None
-
-
-def is_exempt(path: str) -> bool:
-    """Whether a function neither calls what it is handed nor cares for its order."""
-    return path in DO_NOT_CALL or path.partition(".")[0] in DO_NOT_CALL_MODULES
-
-
 def _hand_over(frame: Frame, path: str, args: Args, node: ast.expr) -> None:
     """Take the functions among the arguments to be called."""
     if is_exempt(path):
         return
-    by = f"handed to {_shown(path)}()" if path else "handed on"
+    by = f"handed to {shown(path)}()" if path else "handed on"
     for values in args.all:
         for atom in values:
             is_hazard = isinstance(atom, Known) and code_of(same_name(atom.path), Args())
@@ -311,6 +294,27 @@ def _getattr(frame: Frame, args: Args, node: ast.expr) -> Values:
     for atom in args.positional[0]:
         found |= attribute(frame, atom, text, node)
     return found
+
+
+def _is_unseeded(node: ast.expr) -> bool:
+    given = (
+        [*node.args, *(one.value for one in node.keywords)] if isinstance(node, ast.Call) else []
+    )
+    return all(isinstance(one, ast.Constant) and one.value is None for one in given)
+
+
+def _exec(frame: Frame, node: ast.expr) -> Values:
+    """Read the statements of a text that is executed, as a function that is called here."""
+    try:
+        body = ast.parse(_constant(node) or "").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return NOTHING
+    for statement in body:
+        for part in ast.walk(statement):
+            ast.copy_location(part, node)
+    nothing = ast.arguments([], [], None, [], [], None, [])
+    function = ast.copy_location(ast.FunctionDef("exec", nothing, body, []), node)
+    return frame.call(Function(function, frame.scope, "exec"), {}, node)
 
 
 def _constant(node: ast.expr) -> str | None:
@@ -335,10 +339,6 @@ def _method_called(frame: Frame, name: str, values: Values, node: ast.expr) -> V
         for method in attribute(frame, atom, name, node):
             found |= _call(frame, method, Args(), node, "")
     return found
-
-
-def _shown(path: str) -> str:
-    return path.removeprefix("builtins.").replace("@shared", "").replace("asyncio.loop", "loop")
 
 
 # ---- What is not known -----------------------------------------------------------------------
@@ -368,25 +368,3 @@ def _unknown(frame: Frame, args: Args, node: ast.Call) -> Values:
         for values in args.all:
             lint_order.take(frame, values, f"an argument of {short}()")
     return NOTHING
-
-
-def judge(analysis: Analysis, scope: Scope, node: ast.expr) -> tuple[str, str]:
-    """The rule that a part of a value made at import breaks, and the words for it."""
-    if isinstance(node, ast.Call):
-        for atom in values_of(analysis, scope, node.func):
-            if isinstance(atom, Known):
-                positional = tuple(NOTHING for _ in node.args)
-                keywords = tuple((one.arg or "", NOTHING) for one in node.keywords)
-                code = code_of(same_name(atom.path), Args(positional, keywords))
-                if code:
-                    return code, f"{_shown(atom.path)}()"
-    elif isinstance(node, ast.Attribute):
-        for atom in values_of(analysis, scope, node.value):
-            path = f"{atom.path}.{node.attr}" if isinstance(atom, Known) else ""
-            if path in READS:
-                return READS[path], path
-    elif isinstance(node, ast.Name):
-        for atom in values_of(analysis, scope, node):
-            if isinstance(atom, Known) and atom.path in READS:
-                return READS[atom.path], atom.path
-    return "", ""

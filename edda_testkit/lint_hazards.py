@@ -7,7 +7,7 @@ tree.
 
 from functools import cache
 
-__all__ = ["GIVEN_ENOUGH", "LOCAL_TIME", "METHODS", "READS", "has_methods", "rule_of"]
+__all__ = ["GIVEN_ENOUGH", "LOCAL_TIME", "METHODS", "OPENERS", "READS", "has_methods", "rule_of"]
 
 # ---- Calls: code -> dotted paths, "module: names" ---------------------------------------------
 
@@ -16,7 +16,7 @@ _CALLS = {
         time: time time_ns clock_gettime clock_gettime_ns
         datetime.datetime: now utcnow today
         datetime.date: today
-        email.utils: localtime
+        email.utils: localtime make_msgid
         pendulum: now today tomorrow yesterday
         arrow: now utcnow
         arrow.Arrow: now utcnow
@@ -296,6 +296,7 @@ READS = {
 GIVEN_ENOUGH = {
     "numpy.random.default_rng": ("EDL202", 1, "seed"),
     "numpy.random.RandomState": ("EDL202", 1, "seed"),
+    "gzip.compress": ("EDL101", 3, "mtime"),
     "time.gmtime": ("EDL101", 1, ""),
     "time.strftime": ("EDL101", 2, ""),
     "time.asctime": ("EDL101", 1, ""),
@@ -327,6 +328,10 @@ def _calls() -> dict[str, str]:
             owner, _, names = line.partition(": ")
             table.update({f"{owner}.{name}": code for name in names.split()})
     return table
+
+
+# These open what they are handed, too: a buffer in memory is no file.
+OPENERS = frozenset("zipfile.ZipFile tarfile.open gzip.open bz2.open lzma.open".split())
 
 
 def has_methods(path: str) -> bool:

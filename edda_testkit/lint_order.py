@@ -37,7 +37,7 @@ __all__ = [
     "take_text",
 ]
 
-SETS = frozenset({"builtins.set", "builtins.frozenset"})
+SETS = frozenset({"builtins.set", "builtins.frozenset", "weakref.WeakSet"})
 # These take the order of their arguments over into what they make.
 SEQUENCES = frozenset(
     {f"builtins.{name}" for name in "list tuple enumerate zip map filter iter reversed".split()}
@@ -122,6 +122,11 @@ def builtin(frame: Frame, path: str, args: Args, node: ast.Call) -> Values | Non
             return frozenset(sets)
         is_fixed = not node.args or is_number(node.args[0])
         return frozenset({Unordered("numbers" if is_fixed else "anything")})
+    if path in {"builtins.sorted", "builtins.min", "builtins.max"}:
+        keys = [one.value for one in node.keywords if one.arg == "key"]
+        if any(isinstance(one, ast.Name) and one.id == "len" for one in keys):
+            name = path.rpartition(".")[2]
+            take_iteration(frame, first, node, f"{name}(key=len) of things of one length")
     if path == "builtins.sorted":
         return frozenset(atom for atom in first if isinstance(atom, Many))
     if path in FREE:
@@ -246,6 +251,8 @@ def _grow_set(frame: Frame, target: str, name: str, node: ast.Call) -> None:
 def is_order_free(loop: ast.For, function: ast.AST) -> bool:
     """Whether a loop comes to the same whatever the order of its rounds."""
     targets = {n.id for n in ast.walk(loop.target) if isinstance(n, ast.Name)}
+    if not any(targets & _names(node) for node in [*loop.body, *loop.orelse]):
+        return True  # every round is the same
     return all(_is_free(node, loop, function, targets) for node in [*loop.body, *loop.orelse])
 
 

@@ -8,7 +8,7 @@ names of modules mean (`lint_names`).
 import ast
 from collections.abc import Callable, Sequence
 
-from edda_testkit import lint_calls, lint_order
+from edda_testkit import lint_order
 from edda_testkit.lint_expressions import (
     define,
     evaluate,
@@ -32,6 +32,7 @@ from edda_testkit.lint_values import (
     Values,
     inside,
 )
+from edda_testkit.lint_verdicts import judge
 
 __all__ = ["install"]
 
@@ -45,7 +46,7 @@ def install(analysis: Analysis) -> None:
     analysis.evaluate = evaluate
     analysis.attribute = attribute
     analysis.value = lambda scope, node: worth(analysis, scope, node)
-    analysis.judge = lambda scope, node: lint_calls.judge(analysis, scope, node)
+    analysis.judge = lambda scope, node: judge(analysis, scope, node)
     analysis.invoke = invoke
 
 
