@@ -214,9 +214,9 @@ def _outside(frame: Frame, path: str, args: Args, node: ast.expr, by: str) -> Va
     ):
         return NOTHING
     if code:
-        shown = shown(path) if by else f"{shown(path)}()"
+        subject = shown(path) if by else f"{shown(path)}()"
         how = f", {by}," if by else ""
-        frame.report(code, node, f"{shown}{how} {RULES[code].title}")
+        frame.report(code, node, f"{subject}{how} {RULES[code].title}")
     elif path == "builtins.eval" and _constant(node) is not None:
         return _eval(frame, node)
     elif path == "builtins.exec" and _constant(node) is not None:
