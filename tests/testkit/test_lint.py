@@ -5,6 +5,7 @@ and add to.
 """
 
 import ast
+import gc
 import json
 import os
 import subprocess
@@ -635,6 +636,19 @@ def test_deep_code_is_a_gap_and_no_crash(project):
     text = one_line("x = " + "+".join(["time.time()"] * 3_000))
     report = project({"flows.py": text})()
     assert set(codes(report)) == {"EDL101"} or report.gaps
+
+
+def test_it_leaves_the_interpreter_as_it_was(project):
+    """The recursion limit and the garbage collector are as before, also after an error."""
+    before = sys.getrecursionlimit(), gc.isenabled()
+    project({"flows.py": one_line("time.time()")})()
+
+    def interrupt(done, of):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        lint(["."], progress=interrupt)
+    assert (sys.getrecursionlimit(), gc.isenabled()) == before
 
 
 def test_calls_without_end_come_to_an_end(project):
