@@ -36,7 +36,7 @@ from edda_testkit.lint_verdicts import judge
 
 __all__ = ["install"]
 
-SWALLOWING = frozenset({"builtins.BaseException", "asyncio.CancelledError"})
+SWALLOWING = frozenset({"builtins.BaseException"})
 MAX_LOOPS = 3  # nested loops that are read twice
 
 
