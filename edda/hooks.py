@@ -3,7 +3,7 @@
 A hook is called after the commit that made it true, in the process that committed it, and never on
 a replay. Where the process dies in between, it is not called: at most once.
 
-Absent: how hooks are called (`edda.announcing`); and any use of them, like the spans of `edda.otel`.
+Absent: how hooks are called (`edda.announcing`), and any use of them, like `edda.otel`.
 """
 
 from collections.abc import Awaitable

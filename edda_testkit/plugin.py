@@ -19,13 +19,23 @@ FIXTURES = frozenset({"edda_sim", "edda_async_sim"})
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`--edda-store`, and the settings of the clock."""
+    """`--edda-store`, `--edda-lint`, and the settings of the clock."""
     group = parser.getgroup("edda", "durable workflows in virtual time")
     group.addoption(
         "--edda-store",
         choices=("memory", "sqlite"),
         default="memory",
         help="the store that simulations run on (default: memory)",
+    )
+    group.addoption(
+        "--edda-lint",
+        action="store_true",
+        help="look for nondeterminism in the workflows of edda_lint_paths, without running them",
+    )
+    parser.addini(
+        "edda_lint_paths",
+        type="paths",
+        help="files and folders that --edda-lint reads (default: the root folder)",
     )
     parser.addini(
         "edda_freeze",
@@ -35,12 +45,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the marker."""
+    """Register the marker, and the lint if it is asked for."""
     config.addinivalue_line(
         "markers",
         "edda(replay=True, unused_stubs=False, strict_events=False, start=None, seed=0): "
         "options of the edda_sim of this test, those of edda_testkit.Simulation",
     )
+    if config.getoption("--edda-lint"):
+        config.addinivalue_line("markers", "edda_lint: an item that --edda-lint made")
+        room = importlib.import_module("edda_testkit.plugin_lint")
+        config.pluginmanager.register(room.LintPlugin(), "edda-lint")
 
 
 @pytest.fixture
