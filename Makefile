@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 VENV ?= .venv
+EXTRAS ?= dev
 PYTEST_ARGS ?=
 
 BIN := $(VENV)/bin
@@ -9,7 +10,7 @@ READY := $(VENV)/.ready
 PURE := edda/errors.py,edda/retry.py,edda/commands.py,edda/history.py,edda/codec.py,edda/divergence.py,edda/loop.py,edda/machine.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format cover check bench clean
+.PHONY: help setup demo test fuzz lint format cover check bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,7 +31,7 @@ $(READY): pyproject.toml
 	    echo "On Debian and Ubuntu: apt install python3-venv. Or name another: make setup PYTHON=/path/to/python3" >&2; exit 1; }; \
 	  echo "Making $(VENV) ..."; "$(PYTHON)" -m venv --clear "$(VENV)"; }
 	@echo "Installing into $(VENV) (a minute the first time) ..."
-	@PIP_DISABLE_PIP_VERSION_CHECK=1 "$(BIN)/python" -m pip install -qq -e '.[dev]'
+	@PIP_DISABLE_PIP_VERSION_CHECK=1 "$(BIN)/python" -m pip install -qq -e '.[$(EXTRAS)]'
 	@touch "$@"
 
 demo: $(READY) ## run the example end to end, then its time-travel tests
@@ -38,6 +39,10 @@ demo: $(READY) ## run the example end to end, then its time-travel tests
 
 test: $(READY) ## run the whole suite, documentation included
 	@"$(BIN)/python" -m pytest $(PYTEST_ARGS)
+
+fuzz: ## fuzz the HTTP door from its OpenAPI document, in .venv-fuzz
+	@$(MAKE) --no-print-directory setup VENV=.venv-fuzz EXTRAS=dev,fuzz
+	@.venv-fuzz/bin/python -m pytest tests/test_http_fuzz.py $(PYTEST_ARGS)
 
 lint: $(READY) ## ruff, mypy --strict, and the import river
 	@"$(BIN)/ruff" check .
