@@ -1,8 +1,9 @@
 """The command `edda`: run an app, and look into its database.
 
 `serve` and `worker` run an app that a module defines. The other commands open its database
-beside it, without running anything: what they ask for, a worker does. Exit codes: 0 done,
-1 it could not be done, 2 the command line does not say what to do.
+beside it, without running anything: what they ask for, a worker does. Other packages bring
+commands of their own (`edda.guests`). Exit codes: 0 done, 1 it could not be done, 2 the command
+line does not say what to do.
 """
 
 import argparse
@@ -20,6 +21,7 @@ from typing import Any
 
 from edda.app import EddaApp
 from edda.errors import EddaError, StoreUrlError
+from edda.guests import invite
 from edda.history import as_document
 from edda.ports import Instance, Status
 from edda.targets import Trouble, app_of, database_url
@@ -106,9 +108,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.encoding.lower() != "utf-8":
         sys.stdout.reconfigure(encoding="utf-8")  # glyphs, and JSON for other programs
-    arguments = _parser().parse_args(argv)
-    run: Callable[[argparse.Namespace], int] = arguments.run
     try:
+        arguments = _parser(sys.argv[1:] if argv is None else argv).parse_args(argv)
+        run: Callable[[argparse.Namespace], int] = arguments.run
         code = run(arguments)
         sys.stdout.flush()
         return code
@@ -127,7 +129,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 # ---- The command line ------------------------------------------------------------------------
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="edda", description=ABOUT, epilog=CODES, formatter_class=_Formatter
     )
@@ -169,6 +171,7 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_instance(_command(commands, "cancel", _run(_cancel), CANCEL))
     _add_instance(_command(commands, "retry", _run(_retry), RETRY))
+    invite(commands, tuple(commands.choices), argv)
     return parser
 
 
