@@ -99,6 +99,15 @@ class Value:
         except ValidationError as error:
             raise DecodingError(self.what, "; ".join(problems(error))) from error
 
+    def same(self, one: str, other: str) -> bool:
+        """Whether two texts mean equal values (a set has no order, a dict's is no matter)."""
+        if one == other:
+            return True
+        try:
+            return bool(self.decode(one) == self.decode(other))
+        except DecodingError:
+            return bool(json.loads(one) == json.loads(other))
+
     def validate(self, value: Any) -> Any:
         """A value from outside, made to fit the type. Raises pydantic's `ValidationError`."""
         return self.adapter.validate_python(value)
@@ -156,13 +165,8 @@ class Parameters:
         return args, kwargs
 
     def same(self, one: str, other: str) -> bool:
-        """Whether two texts mean equal arguments (a set has no order, a dict's is no matter)."""
-        if one == other:
-            return True
-        try:
-            return bool(self._codec.decode(one) == self._codec.decode(other))
-        except DecodingError:
-            return bool(json.loads(one) == json.loads(other))
+        """Whether two texts mean equal arguments (`Value.same`)."""
+        return self._codec.same(one, other)
 
     @property
     def _codec(self) -> Value:

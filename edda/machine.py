@@ -17,7 +17,7 @@ Deliberately absent: performing anything, storing anything, and the vocabulary o
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextvars import Context
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -74,6 +74,9 @@ class Program(Protocol):
 
     def encode_result(self, value: Any) -> str:
         """The JSON text of what the coroutine returned."""
+
+    def same_result(self, one: str, other: str) -> bool:
+        """Whether two such texts mean equal values."""
 
 
 @dataclass(slots=True)
@@ -307,6 +310,11 @@ class Machine:
             self._emit(Patched(self.next_seq, self._time(), id))
         return is_new
 
+    @property
+    def patches(self) -> Mapping[str, bool]:
+        """The ids that history or code has named to `patched`, and whether the side is the new."""
+        return self._patches
+
     def _withdraw(self, opened: Open) -> None:
         ask = opened.ask
         if self.open.pop(ask.id, None) is not None and not self._loop.is_closed():
@@ -360,7 +368,20 @@ class Machine:
             case Patched(), Patched():
                 return recorded.id == fresh.id
             case Finished(), Finished():
-                return _same_outcome(recorded.outcome, fresh.outcome)
+                return self._same_outcome(recorded.outcome, fresh.outcome)
+            case _:
+                return False
+
+    def _same_outcome(self, recorded: Outcome, fresh: Outcome) -> bool:
+        if recorded == fresh:
+            return True
+        match recorded, fresh:
+            case Result(old), Result(new):
+                return self.program.same_result(old, new)
+            case Failure(old), Failure(new):
+                # The text of a traceback names lines, which every edit moves.
+                was, now = decode_error(old), decode_error(new)
+                return type(was) is type(now) and str(was) == str(now)
             case _:
                 return False
 
@@ -388,13 +409,3 @@ _TIMER_NAMES = {
 def _expired(ask: Ask) -> BaseException:
     assert isinstance(ask, EventAsk), "only waits expire"
     return EventTimeoutError(ask.name, ask.timeout_seconds or 0.0)
-
-
-def _same_outcome(one: Outcome, other: Outcome) -> bool:
-    match one, other:
-        case Failure(), Failure():
-            # The text of a traceback names lines, which every edit moves.
-            was, now = decode_error(one.error), decode_error(other.error)
-            return type(was) is type(now) and str(was) == str(now)
-        case _:
-            return one == other

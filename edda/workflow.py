@@ -197,6 +197,9 @@ class WorkflowProgram:
     def encode_result(self, value: Any) -> str:
         return self._workflow.result.encode(value)
 
+    def same_result(self, one: str, other: str) -> bool:
+        return self._workflow.result.same(one, other)
+
     async def _run(self, ctx: WorkflowContext, args: Any, kwargs: Any) -> Any:
         try:
             return await self._workflow.fn(ctx, *args, **kwargs)

@@ -17,11 +17,15 @@ KEPT = 2
 
 @dataclass
 class Session:
-    """One test's view of the session. `opened` are its simulations, oldest first."""
+    """One test's view of the session. `opened` are its simulations, oldest first.
+
+    `goldens` says where its golden histories are (`edda_testkit.golden.Goldens`).
+    """
 
     freezer: Freezer
     options: dict[str, Any] = field(default_factory=dict)
     opened: list[Any] = field(default_factory=list)
+    goldens: Any = None
 
     def keep(self, simulation: Any) -> None:
         """Remember a simulation, and of the closed ones the last few: `@given` opens hundreds."""
