@@ -16,7 +16,8 @@ __all__ = ["misfit"]
 
 def misfit(value: Any) -> str | None:
     """What is wrong with the first field of a dataclass that does not fit, or None."""
-    for name, kinds, literals in _shape(type(value)):
+    shape: Any = type(value)
+    for name, kinds, literals in _shape(shape):
         found = getattr(value, name)
         kind = type(found)
         if kind in kinds:

@@ -96,7 +96,7 @@ def _unify_text(
         return True
     whole = HOLE.fullmatch(template)
     if whole is not None and (name := whole.group(2)) is not None:
-        return bool(seen.setdefault(name, bindings.get(name, value)) == value)
+        return _agrees(name, value, bindings, seen)
     if not isinstance(value, str):
         return False
     names: list[str | None] = []
@@ -111,9 +111,14 @@ def _unify_text(
     parts.append(re.escape(template[end:]))
     found = re.fullmatch("".join(parts), value, re.DOTALL)
     return found is not None and all(
-        name == "any" or bool(seen.setdefault(str(name), bindings.get(str(name), part)) == part)
+        name == "any" or _agrees(str(name), part, bindings, seen)
         for name, part in zip(names, found.groups(), strict=True)
     )
+
+
+def _agrees(name: str, value: Any, bindings: Mapping[str, Any], seen: dict[str, Any]) -> bool:
+    first: Any = seen.setdefault(name, bindings.get(name, value))
+    return bool(first == value)
 
 
 def same_up_to_order(template: Any, value: Any) -> bool:
