@@ -61,6 +61,7 @@ def check_run(
     update: bool = False,
 ) -> None:
     """Compare one of the runs of a simulation with its golden file (`Simulation.golden`)."""
+    __tracebackhide__ = True
     if run is None:
         if len(runs) != 1:
             there = ", ".join(one.label for one in runs) or "none"
@@ -69,7 +70,8 @@ def check_run(
                 f"Say which: sim.golden({name!r}, run=...)."
             )
         run = runs[0]
-    goldens: Goldens | None = None if session is None else session.goldens
+    made = None if session is None else session.goldens
+    goldens: Goldens | None = None if made is None else made()
     if directory is not None:
         outer = goldens or Goldens(Path())
         goldens = Goldens(Path(directory), outer.update, outer.seen)
@@ -93,6 +95,7 @@ def check_golden(
 
     Raises `GoldenMismatch` where the run is another one, or there is no file.
     """
+    __tracebackhide__ = True
     if not NAME.fullmatch(name):
         raise Misuse(
             f"golden({name!r}) names a file: letters, digits, dots, dashes and underscores only."
@@ -108,6 +111,7 @@ def check_golden(
 def _settle(
     goldens: Goldens, path: Path, workflow: Workflow[..., Any], actual: dict[str, Any]
 ) -> str:
+    __tracebackhide__ = True
     if not path.exists():
         if not goldens.update:
             raise GoldenMismatch(path, "There is no such file yet.", "write it")

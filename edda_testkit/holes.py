@@ -123,7 +123,7 @@ def _agrees(name: str, value: Any, bindings: Mapping[str, Any], seen: dict[str, 
 
 def same_up_to_order(template: Any, value: Any) -> bool:
     """Whether two values are the same but for the order of lists, as sets have none."""
-    return unordered(template) == unordered(value)
+    return bool(unordered(template) == unordered(value))
 
 
 def unordered(value: Any) -> Any:

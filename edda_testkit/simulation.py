@@ -371,6 +371,7 @@ class Simulation:
         The folder `histories` is beside the test, or `directory`. `run` may be left out where
         there is only one. `update`, like `--edda-update`, writes the file. Raises `GoldenMismatch`.
         """
+        __tracebackhide__ = True
         check_run(self.runs, name, run, self._session, directory=directory, update=update)
 
     # ---- For the rooms beside --------------------------------------------------------------------
