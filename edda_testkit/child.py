@@ -5,7 +5,6 @@ the order of the job, then one about what else there is. What code prints goes t
 pipe carries nothing else. A history that takes too long ends the process, with its stack on stderr.
 """
 
-import contextlib
 import faulthandler
 import json
 import locale
@@ -83,8 +82,10 @@ def world(
     for name, file in job["modules"].items():
         # The parent's module: the same file under the same name, however it was imported there.
         if name not in sys.modules and Path(file).is_file():
-            with contextlib.suppress(Exception):  # a history that needs it will say so
+            try:
                 load(name, Path(file))
+            except Exception as error:  # a history that needs it will say so; the log has it too
+                print(f"{name} cannot be imported: {error}", file=sys.stderr)  # noqa: T201
     if job["app"] is None:
         return None, lambda: [one for known in registry.values() for one in known]
     app = app_of(job["app"])

@@ -148,14 +148,14 @@ def replay_everywhere(
     `tell` is called, from any thread, with the number of replays just done.
     """
     batch = Batch()
-    answers = _answers(job, files, perturbations, jobs, tell, batch)
+    answers = _answers(job, files, perturbations, jobs, tell=tell, batch=batch)
     for path in files:
         batch.judged[path] = _judge(path, dict(zip(perturbations, answers[path], strict=True)))
     mixed = [one.path for one in batch.judged.values() if one.under is not None]
     singles = [part for whole in perturbations if len(whole.changes) > 1 for part in whole.parts]
     if mixed and singles:  # which of its changes was it?
         narrow = [perturbations[0], *singles, *(p for p in perturbations[1:] if p not in singles)]
-        again = _answers(job, mixed, narrow, jobs, lambda _: None, Batch())
+        again = _answers(job, mixed, narrow, jobs, tell=lambda _: None, batch=Batch())
         for path in mixed:
             batch.judged[path] = _judge(path, dict(zip(narrow, again[path], strict=True)))
     return batch
@@ -196,6 +196,7 @@ def _answers(
     files: Sequence[Path],
     perturbations: Sequence[Perturbation],
     jobs: int,
+    *,
     tell: Callable[[int], object],
     batch: Batch,
 ) -> dict[Path, list[Answer]]:
