@@ -344,7 +344,7 @@ def test_a_mistake_is_one_sentence(edda, place, options, sentence):
         (["ps", "--status", "happy"], "invalid choice: 'happy'"),
         (["ps", "--limit", "0"], "expected a number from 1 up, got '0'"),
         (["show"], "the following arguments are required: ID"),
-        (["check", "."], "invalid choice: 'check'"),
+        (["check"], "the following arguments are required: PATH"),
     ],
 )
 def test_a_command_line_that_says_nothing_is_usage(edda, arguments, said):
