@@ -167,10 +167,10 @@ def modules(files: Iterable[Path]) -> dict[str, str]:
 def report(config: pytest.Config, write: Any) -> None:
     """What was written, which files nobody asks for, and who holds which patches."""
     state = state_of(config)
-    for path, word in sorted(state.seen.items()):
-        if word != "left alone":
-            write(f"{word}: {_shown(path, config)}")
     if config.getoption("--edda-update"):
+        for path, word in sorted(state.seen.items()):
+            if word != "left alone":
+                write(f"{word}: {_shown(path, config)}")
         left = sum(word == "left alone" for word in state.seen.values())
         write(f"{left} golden histories left alone")
     for path, reason in sorted(state.orphans.items()):
