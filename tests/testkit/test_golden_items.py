@@ -46,10 +46,10 @@ def project(pytester, monkeypatch):
     pytester.makeini("[pytest]\nfilterwarnings = error\npythonpath = .\n")
     (pytester.path / "tests").mkdir()
 
-    def run(*arguments, flows=FLOWS, tests=TESTS):
+    def run(*arguments, flows=FLOWS, tests=TESTS, perturb="off"):
         (pytester.path / "flows.py").write_text(flows)
         (pytester.path / "tests" / "test_it.py").write_text(textwrap.dedent(tests))
-        return pytester.runpytest_subprocess(*BARE, *arguments)
+        return pytester.runpytest_subprocess(*BARE, f"--edda-perturb={perturb}", *arguments)
 
     return run
 
@@ -148,10 +148,10 @@ def test_code_that_differs_between_interpreters_fails_by_itself(project, pyteste
     """
     flows = textwrap.dedent(flows)
     project("--edda-update", flows=flows)
-    result = project(str(golden(pytester.path)), flows=flows)
+    result = project(str(golden(pytester.path)), flows=flows, perturb="on")
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["It does not replay with*TZ=*"])
-    project("--edda-perturb=off", flows=flows).assert_outcomes(passed=2)
+    project(flows=flows).assert_outcomes(passed=2)
 
 
 def test_a_workflow_of_a_test_module_is_found_without_the_module(project, pytester):
@@ -170,7 +170,7 @@ def test_a_workflow_of_a_test_module_is_found_without_the_module(project, pytest
     project("--edda-update", "--import-mode=importlib", tests=tests)
     file = golden(pytester.path, workflow="mine")
     for mode in ("importlib", "prepend"):
-        result = project(f"--import-mode={mode}", str(file), tests=tests)
+        result = project(f"--import-mode={mode}", str(file), tests=tests, perturb="on")
         result.assert_outcomes(passed=1)
         assert "other interpreters" not in result.stdout.str()
 
@@ -225,7 +225,7 @@ def test_a_dying_child_names_the_history(project):
     tests = TESTS + "\ndef test_deadly(edda_sim):\n    edda_sim.start(deadly)\n"
     tests += '    edda_sim.golden("one")\n'
     project("--edda-update", flows=flows, tests=tests)
-    result = project(flows=flows, tests=tests)
+    result = project(flows=flows, tests=tests, perturb="on")
     result.assert_outcomes(passed=3, failed=1)
     result.stdout.fnmatch_lines(
         ["*replay of deadly/one.json*", "*took its process with it: it ended with exit code 7*"]
