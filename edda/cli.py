@@ -349,7 +349,7 @@ async def _export(app: EddaApp, arguments: argparse.Namespace) -> int:
         else:
             write(Path(arguments.output), instance.workflow, document)
     if arguments.output is not None:
-        print(f"edda: {len(found):,} histories in {arguments.output}", file=sys.stderr)
+        print(f"edda: histories written to {arguments.output}: {len(found):,}", file=sys.stderr)
     return 0
 
 

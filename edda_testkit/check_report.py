@@ -186,7 +186,9 @@ def _not_covered(report: Report) -> list[str]:
             f"what should follow"
         )
     if report.skipped:
-        lines.append(f"{_count(report.skipped, 'JSON file', 'JSON files')} that are no histories")
+        lines.append(
+            _count(report.skipped, "JSON file is no history", "JSON files are no histories")
+        )
     return lines + report.batch.notes
 
 
