@@ -45,6 +45,7 @@ M = TypeVar("M")
 TARGET = "eddainstanceid"
 
 _CORE = ("specversion", "id", "source", "type", "time", "subject", "datacontenttype", "dataschema")
+_KNOWN = frozenset((*_CORE, "data", "data_base64"))
 _NAME = re.compile(r"[a-z0-9]+")
 _CHARSET = re.compile(r';\s*charset="?([^\s;"]+)', re.IGNORECASE)
 _INDEX = re.compile(r"0|[1-9][0-9]{0,8}")
@@ -145,7 +146,7 @@ def received(text: str, model: Value | None = None) -> ReceivedEvent[Any]:
         extensions={
             key: value
             for key, value in document.items()
-            if key not in _CORE and key not in ("data", "data_base64")
+            if key not in _KNOWN
         },
     )
 

@@ -144,8 +144,9 @@ class Machine:
         self.is_replaying = len(events) > 1
         self._patches = {event.id: True for event in events if isinstance(event, Patched)}
         try:
-            for event in events:
-                self.feed(event, events)
+            with self._loop.running():
+                for event in events:
+                    self.feed(event, events)
         finally:
             self.is_replaying = False
 
@@ -155,7 +156,13 @@ class Machine:
 
         `recorded` is the whole history, for the message when code and history part ways.
         """
-        match event:
+        match event:  # the frequent ones first
+            case Answered() | Started() | CancelRequested():
+                if self._fresh:
+                    raise self._divergence(recorded)
+                self.now = event.at
+                self.length = event.seq + 1
+                self._take(event)
             case Asked() | Withdrawn() | Patched() | Finished():
                 if not self._fresh or not self._matches(event, self._fresh[0]):
                     raise self._divergence(recorded)
@@ -170,12 +177,6 @@ class Machine:
                 found = self.open.get(event.id)
                 if found is not None:
                     found.refused |= {event.message}
-            case Started() | Answered() | CancelRequested():
-                if self._fresh:
-                    raise self._divergence(recorded)
-                self.now = event.at
-                self.length = event.seq + 1
-                self._take(event)
             case _:  # pragma: no cover
                 assert_never(event)
         self.length = event.seq + 1
@@ -212,6 +213,10 @@ class Machine:
 
     def _take(self, event: Input) -> None:
         match event:
+            case Answered():
+                found = self.open.pop(event.id, None)
+                if found is not None:  # else it was given up: a late answer is absorbed
+                    found.resolve(event.outcome)
             case Started():
                 assert self._root is None, "an instance starts once"
                 self.started = event
@@ -221,10 +226,6 @@ class Machine:
                     self.program.run(self, event),
                     context=Context(),
                 )
-            case Answered():
-                found = self.open.pop(event.id, None)
-                if found is not None:  # else it was given up: a late answer is absorbed
-                    found.resolve(event.outcome)
             case CancelRequested():
                 if self._root is not None:
                     self._root.cancel()
