@@ -259,8 +259,9 @@ def files(folder):
         (["a"], ["export_one/a.json"]),
     ],
 )
-def test_histories_are_chosen_and_written(edda, arguments, expected, tmp_path):
+def test_histories_are_chosen_and_written(edda, arguments, expected, tmp_path, monkeypatch):
     """`--status`, `--workflow`, `--since` or an id choose; each history is a file."""
+    monkeypatch.setattr("edda.export.PAGE", 1)  # three instances are three pages
     code, out, err = edda(*arguments, "--output", "out")
     assert (code, out) == (0, "")
     assert err == f"edda: histories written to out: {len(expected)}\n"

@@ -619,3 +619,22 @@ def test_a_finished_result_is_compared_by_value():
     with pytest.raises(NonDeterminismError, match="came out differently"):
         machine.replay([*events[:-1], Finished(last.seq, last.at, Result("2e-07"))])
     machine.close()
+
+
+def test_an_outcome_of_another_kind_is_a_departure():
+    """Code that completes where its history failed, or the other way round, has changed."""
+
+    @workflow(name="ends")
+    async def completes(ctx) -> None: ...
+
+    @workflow(name="ends")
+    async def fails(ctx) -> None:
+        raise ValueError("no")
+
+    with Simulation() as sim:
+        first = sim.start(completes)
+        recorded_run = first.history
+    machine = Machine(fails.program(first.id))
+    with pytest.raises(NonDeterminismError, match="workflow completed"):
+        machine.replay(recorded_run)
+    machine.close()
