@@ -143,11 +143,7 @@ def received(text: str, model: Value | None = None) -> ReceivedEvent[Any]:
         subject=document.get("subject"),
         datacontenttype=document.get("datacontenttype"),
         dataschema=document.get("dataschema"),
-        extensions={
-            key: value
-            for key, value in document.items()
-            if key not in _KNOWN
-        },
+        extensions={key: value for key, value in document.items() if key not in _KNOWN},
     )
 
 

@@ -127,6 +127,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         _golden().last(items)
 
 
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A worker of pytest-xdist hands on what it found."""
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None and "edda_testkit.plugin_golden" in sys.modules:
+        output["edda_golden"] = _golden().packed(session.config)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """And the process that reports takes it in."""
+    found = getattr(node, "workeroutput", {}).get("edda_golden")
+    if found is not None:
+        _golden().merge(node.config, found)
+
+
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     """Say what was written, and what golden histories hold."""
     if "edda_testkit.plugin_golden" not in sys.modules:

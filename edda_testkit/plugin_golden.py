@@ -19,7 +19,7 @@ from edda_testkit.golden import Goldens
 from edda_testkit.histories import Recorded, find_workflow, is_history, patches_in, read, replay
 from edda_testkit.perturb import PERTURBATIONS, Batch, ChildFailed, Job, replay_everywhere
 
-__all__ = ["GoldenFile", "collect", "goldens_for", "last", "report"]
+__all__ = ["GoldenFile", "collect", "goldens_for", "last", "merge", "packed", "report"]
 
 STATE = pytest.StashKey["State"]()
 
@@ -38,6 +38,8 @@ class State:
     alone: dict[str, str] = field(default_factory=dict)
     sides: dict[str, Counter[bool]] = field(default_factory=dict)
     definitions: list[Any] = field(default_factory=list)
+    patches: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
     batch: Batch | None = None
 
 
@@ -144,6 +146,7 @@ def batch_of(config: pytest.Config) -> Batch:
             )
         except ChildFailed as error:
             raise GoldenFailure(f"Replaying in other interpreters: {error}") from None
+        state.notes += state.batch.notes
     return state.batch
 
 
@@ -164,6 +167,31 @@ def modules(files: Iterable[Path]) -> dict[str, str]:
 # ---- The end of a session ----------------------------------------------------------------------
 
 
+def packed(config: pytest.Config) -> dict[str, Any]:
+    """What a worker of pytest-xdist found, for the process that reports."""
+    state = state_of(config)
+    return {
+        "seen": state.seen,
+        "orphans": state.orphans,
+        "alone": state.alone,
+        "sides": {id: [count[True], count[False]] for id, count in state.sides.items()},
+        "patches": patches_in(state.definitions),
+        "notes": state.notes,
+    }
+
+
+def merge(config: pytest.Config, found: dict[str, Any]) -> None:
+    """Take in what one worker found."""
+    state = state_of(config)
+    state.seen |= found["seen"]
+    state.orphans |= found["orphans"]
+    state.alone |= found["alone"]
+    state.patches |= found["patches"]
+    state.notes += found["notes"]
+    for id, (new, old) in found["sides"].items():
+        state.sides.setdefault(id, Counter()).update({True: new, False: old})
+
+
 def report(config: pytest.Config, write: Any) -> None:
     """What was written, which files nobody asks for, and who holds which patches."""
     state = state_of(config)
@@ -179,13 +207,13 @@ def report(config: pytest.Config, write: Any) -> None:
         write(f"orphan: {_shown(path, config)}: {reason.rstrip('.')}{tail}")
     for path, reason in sorted(state.alone.items()):
         write(f"{_shown(path, config)}: {reason}")
-    for note in () if state.batch is None else state.batch.notes:
+    for note in dict.fromkeys(state.notes):
         write(note)
     for id, count in sorted(state.sides.items()):
         write(
             f"patched({id!r}): {count[True]} histories on the new side, {count[False]} on the old"
         )
-    for id, place in sorted(patches_in(state.definitions).items()):
+    for id, place in sorted((state.patches | patches_in(state.definitions)).items()):
         if id not in state.sides:
             write(f"patched({id!r}) at {place}: no history holds it, on either side")
 

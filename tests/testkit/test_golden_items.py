@@ -241,3 +241,9 @@ def test_a_project_without_histories_loads_nothing(project, pytester):
         assert "edda_testkit.plugin_golden" not in sys.modules
     """
     project(tests=tests).assert_outcomes(passed=1)
+
+
+def test_workers_of_xdist_report_together(project, written):
+    """Under pytest-xdist the summary adds up what the workers found."""
+    result = project("-n2", flows=PATCHED)
+    result.stdout.fnmatch_lines(["patched('posting'): 0 histories on the new side, 1 on the old"])
