@@ -6,6 +6,7 @@ pipe carries nothing else. A history that takes too long ends the process, with 
 """
 
 import faulthandler
+import importlib
 import json
 import locale
 import os
@@ -81,15 +82,23 @@ def world(
     """What names mean, and which workflows there are. Raises `Trouble`."""
     for name, file in job["modules"].items():
         # The parent's module: the same file under the same name, however it was imported there.
-        if name not in sys.modules and Path(file).is_file():
-            try:
+        try:
+            if not _is_from(name, file):
                 load(name, Path(file))
-            except Exception as error:  # a history that needs it will say so; the log has it too
-                print(f"{name} cannot be imported: {error}", file=sys.stderr)  # noqa: T201
+        except Exception as error:  # a history that needs it will say so; the log has it too
+            print(f"{name} cannot be imported: {error}", file=sys.stderr)  # noqa: T201
     if job["app"] is None:
         return None, lambda: [one for known in registry.values() for one in known]
     app = app_of(job["app"])
     return app.resolve, lambda: [app.resolve(name) for name in app.names()]
+
+
+def _is_from(name: str, file: str) -> bool:
+    try:
+        found = importlib.import_module(name)
+    except ModuleNotFoundError:
+        return False
+    return getattr(found, "__file__", None) == file or not Path(file).is_file()
 
 
 def answer(file: Path, resolve: Callable[[str], Definition] | None) -> dict[str, Any]:

@@ -331,12 +331,11 @@ def _compared(entry: Any) -> Any:
 
 def with_wildcards(template: Document, actual: Document) -> Document:
     """A fresh document that keeps what people wrote into the old one: `${any}` in its places."""
-    olds = template["events"]
-    kept = [
-        _kept(olds[index], entry) if index < len(olds) else entry
-        for index, entry in enumerate(actual["events"])
+    olds = {(entry["kind"], entry.get("id")): entry for entry in template["events"]}
+    events = [
+        _kept(olds.get((entry["kind"], entry.get("id"))), entry) for entry in actual["events"]
     ]
-    return actual | {"events": kept}
+    return actual | {"events": events}
 
 
 def _kept(old: Any, new: Any) -> Any:
@@ -344,8 +343,6 @@ def _kept(old: Any, new: Any) -> Any:
         case str(), _ if old == ANY:
             return old
         case dict(), dict():
-            if old.get("id") != new.get("id") and "kind" in new:
-                return new  # another event stands here now
             return {key: _kept(old.get(key), value) for key, value in new.items()}
         case list(), list() if len(old) == len(new):
             return [_kept(one, other) for one, other in zip(old, new, strict=True)]

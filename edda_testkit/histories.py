@@ -92,7 +92,10 @@ def read(path: Path) -> Recorded:
         raise HistoryFormatError("Its JSON is nested too deep.") from error
     except ValueError as error:
         raise HistoryFormatError(f"It is not JSON: {error}.") from error
-    return recorded(path, text, document)
+    try:
+        return recorded(path, text, document)
+    except RecursionError as error:  # from 3.12 on json reads deeper than Python code can go
+        raise HistoryFormatError("Its JSON is nested too deep.") from error
 
 
 def recorded(path: Path, text: str, document: Any) -> Recorded:

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from edda.errors import HistoryFormatError
+from edda.workflow import registry
 from edda_testkit.golden import Goldens
 from edda_testkit.histories import Recorded, find_workflow, is_history, patches_in, read, replay
 from edda_testkit.perturb import PERTURBATIONS, Batch, ChildFailed, Job, replay_everywhere
@@ -155,12 +156,15 @@ def modules(files: Iterable[Path]) -> dict[str, str]:
     found = {}
     for path in files:
         try:
-            name = (read(path).reference or "").partition(":")[0]
+            history = read(path)
         except HistoryFormatError:
             continue
-        file = getattr(sys.modules.get(name), "__file__", None)
-        if file is not None:
-            found[name] = file
+        names = [(history.reference or "").partition(":")[0]]
+        names += [known.fn.__module__ for known in registry.get(history.workflow, ())]
+        for name in names:
+            file = getattr(sys.modules.get(name), "__file__", None)
+            if file is not None:
+                found[name] = file
     return found
 
 

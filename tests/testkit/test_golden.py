@@ -54,6 +54,12 @@ async def order_with_a_step(ctx, order_id: str) -> str:
 
 
 @workflow(name="order")
+async def order_step_first(ctx, order_id: str) -> str:
+    await tag(ctx, {"new"})
+    return await order(ctx, order_id)
+
+
+@workflow(name="order")
 async def order_patched(ctx, order_id: str) -> str:
     await pay(ctx, order_id)
     if ctx.patched("tagging"):
@@ -285,7 +291,7 @@ def test_any_fits_whatever_the_code_asks(tmp_path):
     )
     play(order, tmp_path)
     assert replay(order, read(at(tmp_path))).problem is None
-    play(order_with_a_step, tmp_path, update=True)
+    play(order_step_first, tmp_path, update=True)
     assert '"payload": {"order_id": "${any}"}' in at(tmp_path).read_text()
     assert '"name": "tag"' in at(tmp_path).read_text()
 
@@ -474,6 +480,12 @@ def test_every_payload_survives_the_file(argument, result):
     assert fits(document, document)
 
 
+DEEP = (
+    b'{"format": "edda-golden/1", "workflow": "m:f", "instance": "i", '
+    b'"start": "2000-01-01T00:00:00Z", "events": [{"kind": "workflow_started", '
+    b'"at": "+0:00:00", "name": "order", "seed": 1, "payload": %s%s}]}'
+)
+
 MUTATIONS = st.tuples(
     st.sampled_from(["format", "instance", "start", "bindings", "workflow", "events"])
     | st.tuples(
@@ -518,6 +530,21 @@ def test_any_json_is_refused_in_a_sentence(value):
 
     with pytest.raises(HistoryFormatError):
         recorded(Path("x.json"), "", value)
+
+
+NESTED = st.integers(1, 20_000).map(lambda deep: DEEP % (b"[" * deep, b"]" * deep))
+
+
+@given(content=st.binary(max_size=200) | NESTED)
+def test_any_bytes_are_refused_in_a_sentence(content, tmp_path_factory):
+    """Whatever bytes a file holds, also deep nesting inside of a history, it is refused."""
+    path = tmp_path_factory.getbasetemp() / "bytes.json"
+    path.write_bytes(content)
+    try:
+        history = read(path)
+    except HistoryFormatError:
+        return
+    assert isinstance(replay(order, history), Verdict)
 
 
 @pytest.mark.parametrize(
