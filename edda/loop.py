@@ -159,11 +159,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         """Close every coroutine that is still suspended. No `except Exception` runs (law T4)."""
         self._ready.clear()
         self._closed = True
-        outer = asyncio._get_running_loop()
-        hooks = sys.get_asyncgen_hooks()
-        asyncio._set_running_loop(self)
-        sys.set_asyncgen_hooks(firstiter=None, finalizer=self._finalize)
-        try:
+        with self.running():
             for task in reversed(self.tasks):
                 if not task.done():
                     # `asyncio.timeout` and `TaskGroup` in its `finally` ask for the current task.
@@ -172,11 +168,8 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
                     asyncio.tasks._leave_task(self, task)
                 elif not task.cancelled():
                     task.exception()  # marks it as retrieved: nobody is left to tell
-        finally:
-            sys.set_asyncgen_hooks(*hooks)
-            asyncio._set_running_loop(outer)
-            self.tasks.clear()
-            self._ready.clear()
+        self.tasks.clear()
+        self._ready.clear()
 
     def _finalize(self, generator: Any) -> None:
         # Called by the garbage collector, at an instant no replay can reproduce: so nothing that
@@ -299,8 +292,7 @@ def _site(path: str, module: str, line: int) -> str:
 
 def user_site(frame: FrameType | None) -> str:
     """The innermost call site outside asyncio and this package, or `"?"`."""
-    end = WorkflowLoop.run.__code__
-    while frame is not None and frame.f_code is not end:
+    while frame is not None and frame.f_code is not WorkflowLoop.run.__code__:
         if not frame.f_code.co_filename.startswith((_ASYNCIO, _EDDA)):
             return call_site(frame)
         frame = frame.f_back
