@@ -15,10 +15,12 @@ import shutil
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 from edda.app import EddaApp
-from edda.errors import EddaError, StoreUrlError
+from edda.errors import ArgumentError, EddaError, StoreUrlError
+from edda.export import as_since, as_text, export, redacted, selected, write
 from edda.guests import invite
 from edda.history import as_document
 from edda.ports import Instance, Status
@@ -85,9 +87,15 @@ happened before it, a glyph for its kind, and where in the code it was asked for
 """
 
 EXPORT = """\
-Write the history of an instance as a JSON document (edda-history/1), for tests that replay it.
+Write histories as JSON documents (edda-history/1), for tests that replay them (`edda check`).
 
   edda history export payment_workflow-5d1c > tests/histories/payment_workflow/paid.json
+  edda history export --status failed --since 7d --output exported
+  edda history export --workflow payment_workflow --redact card.number --redact email --output out
+
+--redact replaces the values at a path, in arguments, results and events, by others of the same
+type, everywhere in the document; the path counts from its end, and * is any one name. Look
+through what you publish: a value that code derives from a redacted one is not found.
 """
 
 CANCEL = """\
@@ -171,7 +179,14 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
 
     history = _command(commands, "history", None, EXPORT)
     actions = history.add_subparsers(metavar="ACTION", required=True)
-    _add_instance(_command(actions, "export", _run(_export), EXPORT))
+    exports = _command(actions, "export", _run(_export), EXPORT)
+    exports.add_argument("id", metavar="ID", nargs="?", help="the instance; else several:")
+    exports.add_argument("--status", choices=[*map(str, Status)], metavar="STATUS")
+    exports.add_argument("--workflow", metavar="NAME", help="those of one workflow")
+    exports.add_argument("--since", metavar="WHEN", help="those heard of since: 24h, 7d, a date")
+    exports.add_argument("--output", metavar="DIR", help="where to write a file for each")
+    exports.add_argument("--redact", action="append", default=[], metavar="PATH")
+    _add_database(exports)
 
     _add_instance(_command(commands, "cancel", _run(_cancel), CANCEL))
     _add_instance(_command(commands, "retry", _run(_retry), RETRY))
@@ -275,7 +290,28 @@ async def _show(app: EddaApp, arguments: argparse.Namespace) -> int:
 
 
 async def _export(app: EddaApp, arguments: argparse.Namespace) -> int:
-    _print_json(as_document(arguments.id, await app.history(arguments.id)))
+    choice = (arguments.status, arguments.workflow, arguments.since)
+    if (arguments.id is None) == (choice == (None, None, None)):
+        raise Trouble("Which histories? Give an ID, or --status, --workflow or --since.", 2)
+    if arguments.id is None and arguments.output is None:
+        raise Trouble("Several histories are several files: give --output DIR.", 2)
+    try:
+        since = arguments.since and as_since(arguments.since, app.clock.now())
+        redacted({"instance": "", "events": []}, arguments.redact)  # a bad path is refused at once
+    except ArgumentError as error:
+        raise Trouble(str(error), 2) from error
+    if arguments.id is not None:
+        found = [await app.instance(arguments.id)]
+    else:
+        found = await selected(app, status=choice[0], workflow=choice[1], since=since)
+    for instance in found:
+        document = await export(app, instance.id, arguments.redact)
+        if arguments.output is None:
+            print(as_text(document), end="")
+        else:
+            write(Path(arguments.output), instance.workflow, document)
+    if arguments.output is not None:
+        print(f"edda: histories written to {arguments.output}: {len(found):,}", file=sys.stderr)
     return 0
 
 

@@ -80,8 +80,9 @@ class Value:
         adapter = self.adapter
         try:
             # No warnings: a value that is not of its annotated type is an error below.
-            text = adapter.dump_json(value, by_alias=True, warnings="none").decode()
-            back = adapter.validate_json(text)
+            # Past `dump_json` and `validate_json`, which do the same with a hundred options.
+            text = adapter.serializer.to_json(value, by_alias=True, warnings="none").decode()
+            back = adapter.validator.validate_json(text)
         except ValidationError as error:
             raise EncodingError(self.what, "; ".join(problems(error))) from error
         except Exception as error:  # a user's serializer may raise anything; the caller gets it
@@ -95,9 +96,18 @@ class Value:
     def decode(self, text: str) -> Any:
         """The value of stored text. Raises `DecodingError`."""
         try:
-            return self.adapter.validate_json(text)
+            return self.adapter.validator.validate_json(text)
         except ValidationError as error:
             raise DecodingError(self.what, "; ".join(problems(error))) from error
+
+    def same(self, one: str, other: str) -> bool:
+        """Whether two texts mean equal values (a set has no order, a dict's is no matter)."""
+        if one == other:
+            return True
+        try:
+            return bool(self.decode(one) == self.decode(other))
+        except DecodingError:
+            return bool(json.loads(one) == json.loads(other))
 
     def validate(self, value: Any) -> Any:
         """A value from outside, made to fit the type. Raises pydantic's `ValidationError`."""
@@ -111,7 +121,7 @@ class Parameters:
     parameter with a default changes nothing that is stored.
     """
 
-    __slots__ = ("_signature", "_value", "function", "names", "what")
+    __slots__ = ("_order", "_signature", "_value", "function", "names", "what")
 
     def __init__(self, function: Callable[..., Any], what: str) -> None:
         self.function = function
@@ -119,6 +129,8 @@ class Parameters:
         signature = inspect.signature(function)
         self._signature = signature.replace(parameters=list(signature.parameters.values())[1:])
         self.names = tuple(self._signature.parameters)
+        kinds = {parameter.kind for parameter in self._signature.parameters.values()}
+        self._order = self.names if kinds <= _BY_PLACE else None
         self._value: Value | None = None
 
     def __repr__(self) -> str:
@@ -156,13 +168,8 @@ class Parameters:
         return dict(self._codec.decode(text))
 
     def same(self, one: str, other: str) -> bool:
-        """Whether two texts mean equal arguments (a set has no order, a dict's is no matter)."""
-        if one == other:
-            return True
-        try:
-            return bool(self._codec.decode(one) == self._codec.decode(other))
-        except DecodingError:
-            return bool(json.loads(one) == json.loads(other))
+        """Whether two texts mean equal arguments (`Value.same`)."""
+        return self._codec.same(one, other)
 
     @property
     def _codec(self) -> Value:
@@ -171,6 +178,11 @@ class Parameters:
         return self._value
 
     def _bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        if self._order is not None and len(args) + len(kwargs) == len(self._order):
+            left = self._order[len(args) :]
+            if kwargs.keys() == set(left):  # every argument is given, as most calls do
+                given = dict(zip(self._order, args, strict=False))
+                return given | {name: kwargs[name] for name in left} if left else given
         try:
             return dict(self._signature.bind(*args, **kwargs).arguments)
         except TypeError as error:
@@ -313,6 +325,10 @@ def _message(error: BaseException) -> str:
 # ---- Helpers ---------------------------------------------------------------------------------
 
 _CURE = "Annotate it with a type that pydantic can store, or pass plain JSON values."
+
+
+# Where all may be given by place, `Signature.bind` is spared: it is most of a call's cost.
+_BY_PLACE = {inspect.Parameter.POSITIONAL_OR_KEYWORD}
 
 
 def _is_plain(value: Any) -> bool:

@@ -10,7 +10,16 @@ from collections.abc import Callable, Sequence
 from typing import assert_never
 
 from edda.codec import decode_error
-from edda.commands import ActivityAsk, CallAsk, Failure, Outcome, Result, SendAsk, StartAsk
+from edda.commands import (
+    ActivityAsk,
+    CallAsk,
+    Failure,
+    Outcome,
+    Recurrence,
+    Result,
+    SendAsk,
+    StartAsk,
+)
 from edda.history import Asked, Finished, Output, Patched, Subscribed, Unsubscribed, Withdrawn
 
 __all__ = ["agrees", "explain"]
@@ -34,8 +43,8 @@ SHOWN = 12
 def agrees(recorded: Output, fresh: Output, same: Same | None) -> bool:
     """Whether the code does what history recorded: kind, name, id and arguments (law H3).
 
-    `same` says whether two texts mean equal arguments. Durations, timeouts, matches and models
-    are not compared: the recorded deadline stands.
+    `same` says whether two texts mean equal arguments, or equal results. Durations, timeouts,
+    matches and models are not compared: the recorded deadline stands.
     """
     match recorded, fresh:
         case Asked(ask=old), Asked(ask=new):
@@ -49,19 +58,25 @@ def agrees(recorded: Output, fresh: Output, same: Same | None) -> bool:
         case Subscribed(), Subscribed():
             return (recorded.id, recorded.mode) == (fresh.id, fresh.mode)
         case Finished(), Finished():
-            return _same_outcome(recorded.outcome, fresh.outcome)
+            return _same_outcome(recorded.outcome, fresh.outcome, same)
         case _:
             return type(recorded) is type(fresh) and recorded.id == fresh.id
 
 
-def _same_outcome(one: Outcome, other: Outcome) -> bool:
+def _same_outcome(one: Outcome, other: Outcome, same: Same | None) -> bool:
+    if one == other:
+        return True
     match one, other:
-        case Failure(), Failure():
+        case Result(old), Result(new):
+            return same is not None and same(old, new)
+        case Failure(old), Failure(new):
             # The text of a traceback names lines, which every edit moves.
-            was, now = decode_error(one.error), decode_error(other.error)
+            was, now = decode_error(old), decode_error(new)
             return type(was) is type(now) and str(was) == str(now)
+        case Recurrence(old), Recurrence(new):
+            return bool(json.loads(old) == json.loads(new))
         case _:
-            return one == other
+            return False
 
 
 def explain(

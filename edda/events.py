@@ -55,6 +55,7 @@ CHANNEL = "edda.channel."
 ENDED = "edda.ended."
 
 _CORE = ("specversion", "id", "source", "type", "time", "subject", "datacontenttype", "dataschema")
+_KNOWN = frozenset((*_CORE, "data", "data_base64"))
 _NAME = re.compile(r"[a-z0-9]+")
 _CHARSET = re.compile(r';\s*charset="?([^\s;"]+)', re.IGNORECASE)
 _INDEX = re.compile(r"0|[1-9][0-9]{0,8}")
@@ -152,11 +153,7 @@ def received(text: str, model: Value | None = None) -> ReceivedEvent[Any]:
         subject=document.get("subject"),
         datacontenttype=document.get("datacontenttype"),
         dataschema=document.get("dataschema"),
-        extensions={
-            key: value
-            for key, value in document.items()
-            if key not in _CORE and key not in ("data", "data_base64")
-        },
+        extensions={key: value for key, value in document.items() if key not in _KNOWN},
     )
 
 

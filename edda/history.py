@@ -37,6 +37,7 @@ from edda.commands import (
     digest,
 )
 from edda.errors import HistoryFormatError
+from edda.shapes import misfit
 
 __all__ = [
     "FORMAT",
@@ -435,13 +436,18 @@ def from_document(document: object) -> list[Event]:
     events: list[Event] = []
     for index, entry in enumerate(entries):
         try:
+            if (seq := entry.get("seq", index)) != index:
+                raise ValueError(f"its seq is {seq!r} where {index} is expected")
             payload = (
                 json.dumps(entry["payload"], separators=(",", ":"), ensure_ascii=False)
                 if "payload" in entry
                 else None
             )
-            events.append(_event(index, entry, payload))
-        except (KeyError, TypeError, ValueError) as error:
+            event = _event(index, entry, payload)
+            if (fault := misfit(event)) is not None:
+                raise ValueError(fault)
+            events.append(event)
+        except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
             raise HistoryFormatError(_unreadable(f"Event {index}", error)) from error
     if not isinstance(events[0], Started):
         raise HistoryFormatError("A history begins with workflow_started, and this one does not.")

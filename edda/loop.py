@@ -14,7 +14,8 @@ import logging
 import os
 import sys
 from collections import deque
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator, Iterator
+from contextlib import contextmanager
 from contextvars import Context, copy_context
 from functools import lru_cache
 from types import FrameType
@@ -117,28 +118,36 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
     def __repr__(self) -> str:
         return f"<WorkflowLoop of {self.name}, {len(self._ready)} ready>"
 
-    # All control flow of a workflow is in this one function.
-    def run(self) -> None:
-        """Run what is ready, and what becomes ready by it, until nothing is."""
-        ready = self._ready
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Be the running loop of this thread, whichever was before. Once for many `run()`s."""
         outer = asyncio._get_running_loop()
         hooks = sys.get_asyncgen_hooks()
         asyncio._set_running_loop(self)
         sys.set_asyncgen_hooks(firstiter=None, finalizer=self._finalize)
         try:
-            for _ in range(MAX_CALLBACKS):
-                if not ready:
-                    return
-                handle = ready.popleft()
-                if not handle.is_cancelled:
-                    try:
-                        handle.context.run(handle.callback, *handle.args)
-                    except SystemExit:
-                        continue  # the task has it: it fails the workflow, not the worker
-            raise RunawayWorkflowError(self.name, MAX_CALLBACKS)
+            yield
         finally:
             sys.set_asyncgen_hooks(*hooks)
             asyncio._set_running_loop(outer)
+
+    # All control flow of a workflow is in this one function.
+    def run(self) -> None:
+        """Run what is ready, and what becomes ready by it, until nothing is."""
+        if not self.is_running():
+            with self.running():
+                return self.run()
+        ready = self._ready
+        for _ in range(MAX_CALLBACKS):
+            if not ready:
+                return None
+            handle = ready.popleft()
+            if not handle.is_cancelled:
+                try:
+                    handle.context.run(handle.callback, *handle.args)
+                except SystemExit:
+                    continue  # the task has it: it fails the workflow, not the worker
+        raise RunawayWorkflowError(self.name, MAX_CALLBACKS)
 
     def fire(self, handle: Handle) -> None:
         """Put a timer's handle on the loop: its time has come."""
@@ -155,11 +164,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         """Close every coroutine that is still suspended. No `except Exception` runs (law T4)."""
         self._ready.clear()
         self._closed = True
-        outer = asyncio._get_running_loop()
-        hooks = sys.get_asyncgen_hooks()
-        asyncio._set_running_loop(self)
-        sys.set_asyncgen_hooks(firstiter=None, finalizer=self._finalize)
-        try:
+        with self.running():
             for task in reversed(self.tasks):
                 if not task.done():
                     # `asyncio.timeout` and `TaskGroup` in its `finally` ask for the current task.
@@ -168,11 +173,8 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
                     asyncio.tasks._leave_task(self, task)
                 elif not task.cancelled():
                     task.exception()  # marks it as retrieved: nobody is left to tell
-        finally:
-            sys.set_asyncgen_hooks(*hooks)
-            asyncio._set_running_loop(outer)
-            self.tasks.clear()
-            self._ready.clear()
+        self.tasks.clear()
+        self._ready.clear()
 
     def _finalize(self, generator: Any) -> None:
         # Called by the garbage collector, at an instant no replay can reproduce: so nothing that
@@ -283,16 +285,14 @@ _EDDA = os.path.join(os.path.dirname(__file__), "")
 
 def call_site(frame: FrameType) -> str:
     """The `file:line` of a frame; the file is relative to the top of its package."""
-    return (
-        f"{_file(frame.f_code.co_filename, frame.f_globals.get('__name__', ''))}:{frame.f_lineno}"
-    )
+    return _site(frame.f_code.co_filename, frame.f_globals.get("__name__", ""), frame.f_lineno)
 
 
 @lru_cache(maxsize=4096)
-def _file(path: str, module: str) -> str:
+def _site(path: str, module: str, line: int) -> str:
     parts = path.replace("\\", "/").split("/")
     depth = module.count(".") + (parts[-1] == "__init__.py")
-    return "/".join(parts[-1 - depth :])
+    return f"{'/'.join(parts[-1 - depth :])}:{line}"
 
 
 def user_site(frame: FrameType | None) -> str:

@@ -17,7 +17,7 @@ Deliberately absent: performing anything, storing anything, and the vocabulary o
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextvars import Context
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -77,6 +77,9 @@ class Program(Protocol):
 
     def encode_result(self, value: Any) -> str:
         """The JSON text of what the coroutine returned."""
+
+    def same_result(self, one: str, other: str) -> bool:
+        """Whether two such texts mean equal values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,8 +163,9 @@ class Machine:
         self.is_replaying = len(events) > 1
         self._patches = {event.id: True for event in events if isinstance(event, Patched)}
         try:
-            for event in events:
-                self.feed(event, events)
+            with self._loop.running():
+                for event in events:
+                    self.feed(event, events)
         finally:
             self.is_replaying = False
 
@@ -171,7 +175,13 @@ class Machine:
 
         `recorded` is the whole history, for the message when code and history part ways.
         """
-        match event:
+        match event:  # the frequent ones first
+            case Answered() | Started() | CancelRequested():
+                if self._fresh:
+                    raise self._divergence(recorded)
+                self.now = event.at
+                self.length = event.seq + 1
+                self._take(event)
             case Asked() | Withdrawn() | Patched() | Subscribed() | Unsubscribed() | Finished():
                 if not self._fresh or not self._agrees(event, self._fresh[0]):
                     raise self._divergence(recorded)
@@ -186,12 +196,6 @@ class Machine:
                 found = self.open.get(event.id)
                 if found is not None:
                     found.refused |= {event.message}
-            case Started() | Answered() | CancelRequested():
-                if self._fresh:
-                    raise self._divergence(recorded)
-                self.now = event.at
-                self.length = event.seq + 1
-                self._take(event)
             case _:  # pragma: no cover
                 assert_never(event)
         self.length = event.seq + 1
@@ -235,6 +239,10 @@ class Machine:
 
     def _take(self, event: Input) -> None:
         match event:
+            case Answered():
+                found = self.open.pop(event.id, None)
+                if found is not None:  # else it was given up: a late answer is absorbed
+                    found.resolve(event.outcome)
             case Started():
                 assert self._root is None, "an instance starts once"
                 self.started = event
@@ -245,10 +253,6 @@ class Machine:
                     self.program.run(self, event),
                     context=Context(),
                 )
-            case Answered():
-                found = self.open.pop(event.id, None)
-                if found is not None:  # else it was given up: a late answer is absorbed
-                    found.resolve(event.outcome)
             case CancelRequested():
                 if self._root is not None:
                     self._root.cancel()
@@ -346,6 +350,11 @@ class Machine:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
 
+    @property
+    def patches(self) -> Mapping[str, bool]:
+        """The ids that history or code has named to `patched`, and whether the side is the new."""
+        return self._patches
+
     def _withdraw(self, opened: Open) -> None:
         ask = opened.ask
         if self.open.pop(ask.id, None) is not None and not self._loop.is_closed():
@@ -383,6 +392,8 @@ class Machine:
     # ---- Comparing -----------------------------------------------------------------------------
 
     def _agrees(self, recorded: Output, fresh: Output) -> bool:
+        if isinstance(fresh, Finished):
+            return agrees(recorded, fresh, self.program.same_result)
         return agrees(recorded, fresh, self._ids.get(fresh.id))
 
     def _adopt(self, recorded: Output, fresh: Output) -> None:

@@ -26,7 +26,7 @@ from edda.loop import WorkflowLoop, user_site
 from edda.machine import Machine, Question
 from edda.undo import Undos
 
-__all__ = ["Workflow", "WorkflowContext", "workflow"]
+__all__ = ["Workflow", "WorkflowContext", "registry", "workflow"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -262,6 +262,9 @@ class WorkflowProgram:
 
     def encode_result(self, value: Any) -> str:
         return self._workflow.result.encode(value)
+
+    def same_result(self, one: str, other: str) -> bool:
+        return self._workflow.result.same(one, other)
 
     async def _run(self, ctx: WorkflowContext, args: Any, kwargs: Any) -> Any:
         try:

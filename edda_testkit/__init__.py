@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from edda_testkit.async_simulation import AsyncSimulation
     from edda_testkit.contract import check_store
     from edda_testkit.errors import (
+        GoldenMismatch,
         Misuse,
         NotReplayableRun,
         Stalled,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AsyncSimulation",
     "Call",
+    "GoldenMismatch",
     "Misuse",
     "NotReplayableRun",
     "Run",

@@ -117,6 +117,10 @@ class AsyncSimulation:
         """Let an activity answer `returns=`, `raises=`, `side_effect=` or `sequence=[...]`."""
         return self.simulation.stub(activity, **answer)
 
+    def golden(self, name: str, *, run: Run | None = None, **options: Any) -> None:
+        """Compare a run's history with its golden file."""
+        self.simulation.golden(name, run=run, **options)
+
     def calls(self, activity: Activity[..., Any] | None = None) -> list[Call]:
         """The attempts made so far."""
         return self.simulation.calls(activity)

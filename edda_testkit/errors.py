@@ -5,8 +5,10 @@ errors are in `edda.errors`.
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
 __all__ = [
+    "GoldenMismatch",
     "Misuse",
     "NotReplayableRun",
     "Stalled",
@@ -76,6 +78,17 @@ class NotReplayableRun(AssertionError):  # noqa: N818 - reads as what it is
             f"The code depends on something that is not in its history: a clock, randomness, the "
             f"environment, a global, the order of a set. Use ctx.now(), ctx.random, ctx.uuid4(), "
             f"or make it an activity. @pytest.mark.edda(replay=False) turns this check off."
+        )
+
+
+class GoldenMismatch(AssertionError):  # noqa: N818 - reads as what it is
+    """A run, or today's code, is not what its golden history recorded."""
+
+    def __init__(self, path: Path, reason: str, cure: str) -> None:
+        super().__init__(
+            f"The golden history {path.parent.name}/{path.name} does not hold.\n{reason}\n"
+            f"Where the change is meant, `pytest --edda-update` will {cure}; review it as code.\n"
+            f"The file is {path}."
         )
 
 

@@ -9,6 +9,7 @@ import importlib
 import inspect
 import sys
 from collections.abc import Generator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -36,6 +37,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "edda_lint_paths",
         type="paths",
         help="files and folders that --edda-lint reads (default: the root folder)",
+    )
+    group.addoption(
+        "--edda-update",
+        action="store_true",
+        help="write the golden histories that tests ask for, where they do not fit",
+    )
+    group.addoption(
+        "--edda-perturb",
+        choices=("on", "off"),
+        default="on",
+        help="replay golden histories under other hash seeds, time zones, locales (default: on)",
     )
     parser.addini(
         "edda_freeze",
@@ -108,6 +120,54 @@ def _simulation(request: pytest.FixtureRequest) -> Any:
     return kit.Simulation(**options)
 
 
+# ---- Golden histories (edda_testkit.plugin_golden) ----------------------------------------------
+
+
+def _golden() -> Any:
+    return importlib.import_module("edda_testkit.plugin_golden")
+
+
+def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+    """A history in a folder `histories` is a test item by itself."""
+    if file_path.suffix == ".json" and "histories" in file_path.parts:
+        collector: pytest.Collector | None = _golden().collect(file_path, parent)
+        return collector
+    return None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Golden files come after the tests that may write them."""
+    if "edda_testkit.plugin_golden" in sys.modules:
+        _golden().last(items)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A worker of pytest-xdist hands on what it found."""
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None and "edda_testkit.plugin_golden" in sys.modules:
+        output["edda_golden"] = _golden().packed(session.config)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """And the process that reports takes it in."""
+    found = getattr(node, "workeroutput", {}).get("edda_golden")
+    if found is not None:
+        _golden().merge(node.config, found)
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Say what was written, and what golden histories hold."""
+    if "edda_testkit.plugin_golden" not in sys.modules:
+        return
+    lines: list[str] = []
+    _golden().report(config, lines.append)
+    if lines:
+        terminalreporter.section("edda golden histories")
+        for line in lines:
+            terminalreporter.write_line(line)
+
+
 # ---- Around each test --------------------------------------------------------------------------
 
 
@@ -129,6 +189,7 @@ def _enter(item: pytest.Item) -> None:
     if config.getoption("--edda-store") == "sqlite":
         sqlite = importlib.import_module("edda.stores.sqlite")
         session.options["store"] = sqlite.DirectSqliteStore
+    session.goldens = lambda: _golden().goldens_for(item)
     item.stash[SESSION] = session
     kit.current_session.set(session)
 

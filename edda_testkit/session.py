@@ -3,6 +3,7 @@
 Set by the pytest plugin around each test; without the plugin each simulation stands alone.
 """
 
+from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,11 +18,15 @@ KEPT = 2
 
 @dataclass
 class Session:
-    """One test's view of the session. `opened` are its simulations, oldest first."""
+    """One test's view of the session. `opened` are its simulations, oldest first.
+
+    `goldens` tells where its golden histories are (`edda_testkit.golden.Goldens`).
+    """
 
     freezer: Freezer
     options: dict[str, Any] = field(default_factory=dict)
     opened: list[Any] = field(default_factory=list)
+    goldens: Callable[[], Any] | None = None
 
     def keep(self, simulation: Any) -> None:
         """Remember a simulation, and of the closed ones the last few: `@given` opens hundreds."""

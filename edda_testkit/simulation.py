@@ -31,6 +31,7 @@ from edda_testkit.errors import Misuse, Stalled, StuckRun
 from edda_testkit.freeze import Freezer
 from edda_testkit.freeze_entries import Shown
 from edda_testkit.freeze_stacks import stacks_in_use
+from edda_testkit.golden import check_run
 from edda_testkit.outside import Outside
 from edda_testkit.replay import check_replay
 from edda_testkit.runs import Run, waits_of
@@ -361,6 +362,17 @@ class Simulation:
     def is_open(self) -> bool:
         """Whether the simulation is entered, and not closed yet."""
         return self._ends is not None
+
+    def golden(
+        self, name: str, *, run: Run | None = None, directory: Any = None, update: bool = False
+    ) -> None:
+        """Compare a run's history with the file `histories/<workflow>/<name>.json`.
+
+        The folder `histories` is beside the test, or `directory`. `run` may be left out where
+        there is only one. `update`, like `--edda-update`, writes the file. Raises `GoldenMismatch`.
+        """
+        __tracebackhide__ = True
+        check_run(self.runs, name, run, self._session, directory=directory, update=update)
 
     # ---- For the rooms beside --------------------------------------------------------------------
 

@@ -357,7 +357,7 @@ def test_a_mistake_is_one_sentence(edda, place, options, sentence):
         (["serve", "a:b", "--port", "70000"], "expected a port from 0 to 65535, got '70000'"),
         (["serve", "a:b", "--port", "http"], "expected a port from 0 to 65535, got 'http'"),
         (["serve"], "the following arguments are required: module:app"),
-        (["check", "."], "invalid choice: 'check'"),
+        (["check"], "the following arguments are required: PATH"),
     ],
 )
 def test_a_command_line_that_says_nothing_is_usage(edda, arguments, said):

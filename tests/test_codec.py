@@ -597,3 +597,22 @@ def test_storing_an_exception_never_fails(kind, args):
     back = decode_error(text)
     assert type(back) in (type(error), ActivityError)
     assert str(back).endswith(str(error))
+
+
+def test_the_right_number_of_wrong_names_is_refused():
+    """As many arguments as parameters, but of another name, are refused like any misfit."""
+
+    def pay(ctx, order_id: str, amount: int): ...
+
+    with pytest.raises(ArgumentError, match="unexpected keyword argument 'amout'|missing"):
+        Parameters(pay, "Activity 'pay'").encode(("ORD-1",), {"amout": 2})
+
+
+def test_keyword_arguments_are_stored_in_the_order_of_the_signature():
+    """The text of a call does not depend on the order in which keywords were written."""
+
+    def pay(ctx, order_id: str, amount: int): ...
+
+    codec = Parameters(pay, "Activity 'pay'")
+    one = codec.encode((), {"amount": 2, "order_id": "a"})
+    assert one == codec.encode(("a",), {"amount": 2}) == codec.encode(("a", 2), {})

@@ -14,6 +14,8 @@ from edda import (
     wait_timer,
     workflow,
 )
+from edda.history import Event
+from edda_testkit import Run, Simulation
 
 
 class Paid(BaseModel):
@@ -42,11 +44,28 @@ async def order(ctx: WorkflowContext, order_id: str) -> float:
     assert_type(await wait_timer(ctx, 5), None)
     await charge(ctx, 5)  # type: ignore[call-overload]
     await charge(ctx)  # type: ignore[call-overload]
+    await charge(ctx, "1", amout=2.0)  # type: ignore[call-overload]
+    await charge(ctx, "1", 2.0, 3.0)  # type: ignore[call-overload]
+    assert_type(await refund(ctx, "1"), int)
+    assert_type(await refund(ctx, paid="1", reasons={"late"}), int)
+    await refund(ctx, reasons={1})  # type: ignore[call-overload]
+    assert_type(await other(ctx), None)  # as a part of this one
+    assert_type(ctx.patched("change"), bool)
     return paid.amount
+
+
+@activity(name="refund")
+async def refund(ctx: WorkflowContext, paid: str, *, reasons: set[str] | None = None) -> int:
+    return 1
 
 
 @workflow(name="renamed")
 async def other(ctx: WorkflowContext) -> None: ...
+
+
+@workflow
+async def generic(ctx: WorkflowContext, *, items: list[int], by: str = "sum") -> dict[str, int]:
+    return {by: sum(items)}
 
 
 async def main(app: EddaApp) -> None:
@@ -54,3 +73,15 @@ async def main(app: EddaApp) -> None:
     assert_type(await other.start(), str)
     await order.start(order_id=1)  # type: ignore[arg-type]
     await order.start()  # type: ignore[call-arg]
+    await other.start(1)  # type: ignore[call-arg]
+    assert_type(await generic.start(items=[1], by="sum"), str)
+    await generic.start(items=["a"])  # type: ignore[list-item]
+    assert_type(order.name, str)
+
+
+def kit() -> None:
+    with Simulation() as sim:
+        run = sim.start(order, order_id="1")
+        assert_type(run, Run)
+        assert_type(sim.golden("paid", run=run), None)
+        assert_type(run.history, list[Event])
