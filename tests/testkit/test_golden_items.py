@@ -43,6 +43,7 @@ def project(pytester, monkeypatch):
     """Writes a project, and runs pytest on it in a process of its own."""
     monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
     monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
+    monkeypatch.delenv("TZ", raising=False)  # the workflows here look at it
     pytester.makeini("[pytest]\nfilterwarnings = error\npythonpath = .\n")
     (pytester.path / "tests").mkdir()
 
