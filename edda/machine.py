@@ -18,6 +18,7 @@ Deliberately absent: performing anything, storing anything, and the vocabulary o
 import asyncio
 from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from contextvars import Context
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -106,10 +107,14 @@ class Decision:
 
 
 class Machine:
-    """Drives one instance of `program`. Feed it events, ask it for decisions, close it."""
+    """Drives one instance of `program`. Feed it events, ask it for decisions, close it.
+
+    `watch` is entered whenever the program's code may run: a tracer's or a guard's place.
+    """
 
     def __init__(self, program: Program) -> None:
         self.program = program
+        self.watch: AbstractContextManager[object] = nullcontext()
         self.open: dict[str, Open] = {}
         self.outcome: Outcome | None = None
         self.is_replaying = False
@@ -172,7 +177,8 @@ class Machine:
                     raise self._divergence(recorded)
                 self.now = event.at
                 self.length = event.seq + 1
-                self._take(event)
+                with self.watch:
+                    self._take(event)
             case _:  # pragma: no cover
                 assert_never(event)
         self.length = event.seq + 1

@@ -10,7 +10,7 @@ import inspect
 import logging
 import sys
 import uuid
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from datetime import datetime
 from hashlib import blake2b
 from random import Random
@@ -18,6 +18,7 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 from edda.codec import Parameters, Value, result_of
 from edda.current import current_host
+from edda.determinism import as_categories
 from edda.errors import ArgumentError, DefinitionError, NotReplayableError
 from edda.history import Started
 from edda.loop import WorkflowLoop
@@ -115,9 +116,14 @@ class Workflow(Generic[P, R]):
     """A workflow definition. Calling it runs the bare function, as a part of another workflow."""
 
     def __init__(
-        self, fn: Callable[..., Coroutine[Any, Any, R]], *, name: str | None = None
+        self,
+        fn: Callable[..., Coroutine[Any, Any, R]],
+        *,
+        name: str | None = None,
+        allow: Iterable[str] = (),
     ) -> None:
         check_definition(fn, "workflow")
+        self.allow = as_categories(allow, f"@workflow on {fn.__qualname__!r}")
         if not inspect.iscoroutinefunction(fn):
             raise DefinitionError(
                 f"The workflow {fn.__qualname__!r} is a plain function: workflows wait, so it "
@@ -217,18 +223,19 @@ def workflow(fn: Callable[Concatenate[C, P], Coroutine[Any, Any, R]], /) -> Work
 
 @overload
 def workflow(
-    *, name: str | None = None
+    *, name: str | None = None, allow: Iterable[str] = ()
 ) -> Callable[[Callable[Concatenate[C, P], Coroutine[Any, Any, R]]], Workflow[P, R]]: ...
 
 
-def workflow(fn: Any = None, /, *, name: str | None = None) -> Any:
+def workflow(fn: Any = None, /, *, name: str | None = None, allow: Iterable[str] = ()) -> Any:
     """Make an `async def f(ctx, ...)` a durable workflow, stored under `name` or its own name.
 
+    `allow` lists the categories of calls (`edda.determinism`) that tests shall not report in it.
     Raises `DefinitionError` for anything that is not an `async def` with a context parameter.
     """
 
     def decorate(fn: Callable[..., Coroutine[Any, Any, Any]]) -> Workflow[Any, Any]:
-        definition: Workflow[Any, Any] = Workflow(fn, name=name)
+        definition: Workflow[Any, Any] = Workflow(fn, name=name, allow=allow)
         if "<locals>" not in fn.__qualname__:
             known = registry.setdefault(definition.name, [])
             # A module that is loaded again (a reload, a test's second import) replaces its own.

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from edda_testkit.contract import check_store
     from edda_testkit.errors import (
         Misuse,
+        NondeterminismWarning,
+        NondeterministicCall,
         NotReplayableRun,
         Stalled,
         StubError,
@@ -28,6 +30,8 @@ __all__ = [
     "AsyncSimulation",
     "Call",
     "Misuse",
+    "NondeterminismWarning",
+    "NondeterministicCall",
     "NotReplayableRun",
     "Run",
     "Simulation",

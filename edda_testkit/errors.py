@@ -8,6 +8,8 @@ from collections.abc import Sequence
 
 __all__ = [
     "Misuse",
+    "NondeterminismWarning",
+    "NondeterministicCall",
     "NotReplayableRun",
     "Stalled",
     "StubError",
@@ -77,6 +79,43 @@ class NotReplayableRun(AssertionError):  # noqa: N818 - reads as what it is
             f"environment, a global, the order of a set. Use ctx.now(), ctx.random, ctx.uuid4(), "
             f"or make it an activity. @pytest.mark.edda(replay=False) turns this check off."
         )
+
+
+class NondeterministicCall(BaseException):  # noqa: N818 - reads as what it is
+    """Workflow code called what a replay cannot repeat.
+
+    A `BaseException`, so that no `except Exception` of a workflow takes it for one of its own.
+    `category` is one of `edda.determinism`; `file` and `line` are the innermost line of the
+    user's, `call` is what it led to, `chain` the way there from the workflow.
+    """
+
+    def __init__(
+        self, workflow: str, category: str, call: str, cure: str, *, chain: Sequence[str],
+        file: str, line: int, site: str,
+    ) -> None:
+        super().__init__(
+            "\n".join(
+                [
+                    f"The workflow {workflow!r} called {call} at {site}, which a replay cannot "
+                    f"repeat ({category}).",
+                    *_indented(chain),
+                    cure,
+                    f"`# edda: allow[{category}]` on one of these lines, or "
+                    f"@workflow(allow=[{category!r}]), allows it.",
+                ]
+            )
+        )
+        self.workflow = workflow
+        self.category = category
+        self.call = call
+        self.cure = cure
+        self.chain = tuple(chain)
+        self.file = file
+        self.line = line
+
+
+class NondeterminismWarning(UserWarning):
+    """The same as a warning, with `guard="warn"`."""
 
 
 def _indented(lines: Sequence[str]) -> list[str]:

@@ -27,6 +27,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="memory",
         help="the store that simulations run on (default: memory)",
     )
+    group.addoption(
+        "--edda-guard",
+        choices=("strict", "warn", "off"),
+        help="what becomes of workflow code that no replay can repeat (default: edda_guard)",
+    )
+    parser.addini(
+        "edda_guard",
+        help="what becomes of workflow code that no replay can repeat: strict (default), warn, off",
+        default="strict",
+    )
     parser.addini(
         "edda_freeze",
         help="how virtual time is shown to code: freezegun (default), time-machine or off",
@@ -38,7 +48,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Register the marker."""
     config.addinivalue_line(
         "markers",
-        "edda(replay=True, unused_stubs=False, strict_events=False, start=None, seed=0): "
+        "edda(replay=True, unused_stubs=False, strict_events=False, guard=None, start=None, "
+        "seed=0): "
         "options of the edda_sim of this test, those of edda_testkit.Simulation",
     )
 
@@ -115,6 +126,10 @@ def _enter(item: pytest.Item) -> None:
     if config.getoption("--edda-store") == "sqlite":
         sqlite = importlib.import_module("edda.stores.sqlite")
         session.options["store"] = sqlite.DirectSqliteStore
+    mode = config.getoption("--edda-guard") or config.getini("edda_guard")
+    if mode not in ("strict", "warn", "off"):
+        raise pytest.UsageError(f"edda_guard must be strict, warn or off, got {mode!r}")
+    session.options["guard"] = mode
     item.stash[SESSION] = session
     kit.current_session.set(session)
 

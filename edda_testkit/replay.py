@@ -15,6 +15,7 @@ from edda.history import Answered, Asked, CancelRequested, Event, Started
 from edda.machine import Machine
 from edda.workflow import Workflow
 from edda_testkit.errors import NotReplayableRun
+from edda_testkit.guard import Guard
 
 __all__ = ["check_replay"]
 
@@ -25,17 +26,22 @@ Definition = Workflow[..., object]
 
 
 def check_replay(
-    workflow: Definition, instance_id: str, events: Sequence[Event], pending: Sequence[Ask] = ()
+    workflow: Definition,
+    instance_id: str,
+    events: Sequence[Event],
+    pending: Sequence[Ask] = (),
+    guard: Guard | None = None,
 ) -> None:
     """Replay one run from scratch and from every prefix. Raises `NotReplayableRun`.
 
-    `pending` are the asks of a run under way that will be committed with their first answer.
+    `pending` are the asks of a run under way that will be committed with their first answer;
+    `guard` watches the code here too.
     """
     with _other_randomness():
-        _replay(workflow, instance_id, events, "replayed from scratch", pending)
+        _replay(workflow, instance_id, events, "replayed from scratch", pending, guard=guard)
         for length in _prefixes(events):
             how = f"replayed from its first {length} of {len(events)} events"
-            _replay(workflow, instance_id, events[:length], how)
+            _replay(workflow, instance_id, events[:length], how, guard=guard)
 
 
 def _prefixes(events: Sequence[Event]) -> list[int]:
@@ -53,9 +59,13 @@ def _replay(
     events: Sequence[Event],
     how: str,
     pending: Sequence[Ask] = (),
+    *,
+    guard: Guard | None,
 ) -> None:
     run = f"{workflow.name} {instance_id!r}"
     machine = Machine(workflow.program(instance_id))
+    if guard is not None:
+        machine.watch = guard.watch(workflow)
     try:
         machine.replay(events)
         fresh = [

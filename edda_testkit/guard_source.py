@@ -1,0 +1,132 @@
+"""The source behind a running frame: the call it is at, its statement, and its comments.
+
+Answers None, or nothing, where there is no source (`exec`, a shell): who asks must then not
+accuse. Files are parsed once. Absent: any judgement.
+"""
+
+import ast
+import linecache
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import islice
+from types import CodeType, FrameType
+from typing import Any
+
+__all__ = ["UNKNOWN", "allowed_at", "call_at", "function_of", "value_of"]
+
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+ALLOW = re.compile(r"#.*?\bedda:\s*allow\[([\w\s,]*)\]")
+UNKNOWN = object()
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One parsed file: its calls by where they end, and its functions by where they begin."""
+
+    calls: dict[tuple[int, int], ast.Call]
+    functions: dict[tuple[int, str], ast.AST]
+    statements: list[tuple[int, int]]
+
+
+def call_at(frame: FrameType) -> ast.Call | None:
+    """The call expression that a frame is executing."""
+    position = position_of(frame)
+    source = parsed(frame.f_code.co_filename)
+    if position is None or source is None:
+        return None
+    return source.calls.get(position[1::2])
+
+
+def function_of(code: CodeType) -> ast.AST | None:
+    """The definition behind a code object."""
+    source = parsed(code.co_filename)
+    return source and source.functions.get((code.co_firstlineno, code.co_name))
+
+
+def allowed_at(frame: FrameType) -> Iterator[str]:
+    """The categories that a comment on the frame's statement allows."""
+    name, line = frame.f_code.co_filename, frame.f_lineno
+    lines = linecache.getlines(name, frame.f_globals)
+    first = last = line
+    source = parsed(name)
+    if source is not None:
+        around = [span for span in source.statements if span[0] <= line <= span[1]]
+        first, last = max(around, default=(line, line))
+    for text in lines[first - 1 : last]:
+        for match in ALLOW.finditer(text):
+            yield from match[1].replace(",", " ").split()
+
+
+def value_of(node: ast.AST, frame: FrameType) -> Any:
+    """The value of a constant, a name or a dotted name, without running anybody's code.
+
+    `UNKNOWN` for everything else.
+    """
+    match node:
+        case ast.Constant(value=value):
+            return value
+        case ast.Name(id=name):
+            for scope in (frame.f_locals, frame.f_globals, frame.f_builtins):
+                if name in scope:
+                    return scope[name]
+        case ast.Attribute(value=inner, attr=name):
+            owner = value_of(inner, frame)
+            if isinstance(owner, type):
+                # Class methods of builtin classes are made on access; user metaclasses are not run.
+                if type(owner) is type or type(owner).__module__.startswith("freezegun"):
+                    return getattr(owner, name, UNKNOWN)
+            elif owner is not UNKNOWN:
+                return getattr(owner, "__dict__", {}).get(name, UNKNOWN)
+    return UNKNOWN
+
+
+# ---- Helpers ---------------------------------------------------------------------------------
+
+
+def position_of(frame: FrameType) -> tuple[int, int, int, int] | None:
+    """Line, end line, column, end column of the instruction a frame is at."""
+    if frame.f_lasti < 0:
+        return None
+    found = next(islice(frame.f_code.co_positions(), frame.f_lasti // 2, None), None)
+    if found is None or None in found:
+        return None
+    return found  # type: ignore[return-value]
+
+
+@lru_cache(maxsize=256)
+def parsed(name: str) -> Source | None:
+    """A file's source, parsed; None when it cannot be had."""
+    try:
+        tree = ast.parse("".join(linecache.getlines(name)))
+    except (SyntaxError, ValueError):
+        return None
+    if not tree.body:
+        return None
+    calls: dict[tuple[int, int], ast.Call] = {}
+    functions: dict[tuple[int, str], ast.AST] = {}
+    statements: list[tuple[int, int]] = []
+    for node in ast.walk(tree):
+        match node:
+            case ast.Call(end_lineno=int(line), end_col_offset=int(column)):
+                calls[line, column] = node
+            case ast.FunctionDef() | ast.AsyncFunctionDef():
+                first = min([node.lineno, *(each.lineno for each in node.decorator_list)])
+                functions[first, node.name] = node
+            case ast.Lambda():
+                functions[node.lineno, "<lambda>"] = node
+        if isinstance(node, ast.stmt):
+            statements.append(span_of(node))
+    return Source(calls, functions, sorted(statements))
+
+
+def span_of(node: ast.stmt) -> tuple[int, int]:
+    """The lines of a statement; of a compound one, those of its head."""
+    body = getattr(node, "body", None) or getattr(node, "cases", None)
+    last = node.end_lineno or node.lineno
+    if body:
+        inner = body[0]
+        begins = getattr(inner, "lineno", None) or inner.pattern.lineno
+        last = max(node.lineno, begins - 1)
+    return node.lineno, last
