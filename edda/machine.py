@@ -146,8 +146,9 @@ class Machine:
         self.is_replaying = len(events) > 1
         self._patches = {event.id: True for event in events if isinstance(event, Patched)}
         try:
-            for event in events:
-                self.feed(event, events)
+            with self.watch:
+                for event in events:
+                    self.feed(event, events)
         finally:
             self.is_replaying = False
 
@@ -177,8 +178,7 @@ class Machine:
                     raise self._divergence(recorded)
                 self.now = event.at
                 self.length = event.seq + 1
-                with self.watch:
-                    self._take(event)
+                self._take(event)
             case _:  # pragma: no cover
                 assert_never(event)
         self.length = event.seq + 1
@@ -187,7 +187,8 @@ class Machine:
         """Feed a new event, to be committed: what `decide` returns begins with it."""
         self._settle()
         self._decided.append(event)
-        self.feed(event)
+        with self.watch:
+            self.feed(event)
 
     def decide(self) -> Decision:
         """All that is new since the last decision."""

@@ -90,21 +90,23 @@ class NondeterministicCall(BaseException):  # noqa: N818 - reads as what it is
     """
 
     def __init__(
-        self, workflow: str, category: str, call: str, cure: str, *, chain: Sequence[str],
-        file: str, line: int, site: str,
+        self,
+        workflow: str,
+        category: str,
+        call: str,
+        cure: str,
+        *,
+        chain: Sequence[str],
+        file: str,
+        line: int,
+        site: str,
     ) -> None:
-        super().__init__(
-            "\n".join(
-                [
-                    f"The workflow {workflow!r} called {call} at {site}, which a replay cannot "
-                    f"repeat ({category}).",
-                    *_indented(chain),
-                    cure,
-                    f"`# edda: allow[{category}]` on one of these lines, or "
-                    f"@workflow(allow=[{category!r}]), allows it.",
-                ]
-            )
+        said = f"The workflow {workflow!r} called {call} at {site}, which no replay can repeat."
+        allow = (
+            f"`# edda: allow[{category}]` on one of these lines, or "
+            f"@workflow(allow=[{category!r}]), allows it."
         )
+        super().__init__("\n".join([said, *_indented(chain), f"{category}: {cure}", allow]))
         self.workflow = workflow
         self.category = category
         self.call = call

@@ -25,7 +25,7 @@ __all__ = ["MODES", "Guard"]
 
 MODES = ("strict", "warn", "off")
 
-Hook = Callable[[FrameType, str, Any], object]
+Hook = Callable[[FrameType, Any, Any], object]
 
 
 class Guard:
@@ -58,7 +58,8 @@ class Watch:
     def __enter__(self) -> None:
         self._rules.refresh()
         self._until = sys._getframe(1)  # noqa: SLF001 - the machine's frame: workflow code begins
-        previous = self._previous = sys.getprofile()
+        previous: Any = sys.getprofile()
+        self._previous = previous
         self._installed = self._hook
         if previous is not None:
             if not callable(previous):  # a profiler in C, which cannot be asked to go on
@@ -86,9 +87,8 @@ class Watch:
             warnings.warn_explicit(str(each), NondeterminismWarning, each.file, each.line)
 
     def _make_hook(self) -> Hook:
-        builtin, code, method = (
-            table.get for table in (self._rules.builtins, self._rules.codes, self._rules.methods)
-        )
+        builtin, method = self._rules.builtins.get, self._rules.methods.get
+        code = self._rules.codes.get
         judge = self._judge
 
         # Called for everything that workflow code does: nothing here may be slow.
@@ -128,7 +128,7 @@ class Watch:
             call,
             cure,
             site=site,
-            chain=[*chain.lines(), f"{call}"],
+            chain=[*chain.lines(), call],
             file=chain.site.f_code.co_filename,
             line=chain.site.f_lineno,
         )

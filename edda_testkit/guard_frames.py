@@ -5,11 +5,13 @@ not repeat: an import, logging, a traceback, a debugger, pytest's own work. Pure
 frames. Absent: what is called, and whether that is bad.
 """
 
+import gc
 import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from types import FrameType
 
 from edda_testkit.guard_source import allowed_at
@@ -22,10 +24,11 @@ __all__ = ["Chain", "chain_of", "shown"]
 ABSOLVED = frozenset(
     """
     IPython _frozen_importlib _frozen_importlib_external _pydev_bundle _pydevd_bundle _pytest
-    _strptime bdb cmd coverage ddtrace debugpy doctest encodings faulthandler importlib importlib_metadata
-    importlib_resources inspect ipdb linecache logbook logfire logging loguru opentelemetry pdb
-    pkgutil pkg_resources pluggy prometheus_client pudb pydevd pydevd_plugins pytest_timeout pytz
-    rich sentry_sdk structlog tokenize traceback tzdata warnings weakref zipimport zoneinfo
+    _strptime bdb cmd coverage ddtrace debugpy doctest encodings faulthandler hypothesis importlib
+    importlib_metadata importlib_resources inspect ipdb linecache logbook logfire logging loguru
+    opentelemetry pdb pkg_resources pkgutil pluggy prometheus_client pudb pydevd pydevd_plugins
+    pytest_timeout pytz rich sentry_sdk structlog tokenize traceback tzdata warnings weakref
+    zipimport zoneinfo
     """.split()
 )
 ABSOLVED_MODULES = ("dateutil.tz", "dateutil.zoneinfo", "pydantic.plugin")
@@ -92,8 +95,7 @@ def shown(frame: FrameType) -> str:
 
 @lru_cache(maxsize=4096)
 def short(path: str) -> str:
-    here = os.path.join(os.getcwd(), "")
-    return path.removeprefix(here)
+    return path.removeprefix(f"{Path.cwd()}{os.sep}")
 
 
 def top_of(frame: FrameType) -> str:
@@ -108,12 +110,17 @@ def is_users(frame: FrameType, home: str) -> bool:
     return not name.startswith("<") and not is_library(name) and top_of(frame) not in TRUSTED
 
 
+def code_of(function: object) -> object:
+    return getattr(function, "__code__", None)
+
+
 def is_absolved(frame: FrameType) -> bool:
     """Whether what is below this frame is no part of the workflow."""
     code, module = frame.f_code, str(frame.f_globals.get("__name__", ""))
     if module.partition(".")[0] in ABSOLVED or module.startswith(ABSOLVED_MODULES):
         return True
-    if code.co_name == "__del__":  # the garbage collector came by
+    # The garbage collector came by, at an instant that has nothing to do with the workflow.
+    if code.co_name == "__del__" or any(code is code_of(each) for each in gc.callbacks):
         return True
     if code.co_name in WRITES:  # print(), to what a test or a library put there
         writer = frame.f_locals.get("self")

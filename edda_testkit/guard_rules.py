@@ -16,6 +16,7 @@ import random
 import secrets
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -81,88 +82,48 @@ SLEEP = "Use `await sleep(ctx, seconds)` or `await asyncio.sleep(seconds)`, whic
 ZONE = "It depends on the time zone of the machine: name the zone, as in ZoneInfo('Europe/Oslo')."
 DRAW = "Use ctx.random, a random.Random that draws the same on every replay."
 IDS = "Use ctx.uuid4(), or uuid.uuid5(namespace, name) for an id made of what is known."
+TO_LOCAL, OF_NAIVE = "astimezone() to the machine's zone", "timestamp() of a naive datetime"
 ORDER = "The order of a set differs from process to process: use sorted(...), a list or a dict."
 
-# Where, category, names; a dotted name is a class's. The cure is this one, or the category's.
+# Where, category, names (a dotted one is a class's), and the cure if it is not the category's.
 FUNCTIONS: tuple[tuple[Any, str, str, str], ...] = (
-    (
-        time,
-        "clock",
-        "process_time process_time_ns thread_time thread_time_ns clock_gettime clock_gettime_ns "
-        "ctime",
-        NOW,
-    ),
+    (time, "clock", "process_time process_time_ns thread_time thread_time_ns ctime", NOW),
+    (time, "clock", "clock_gettime clock_gettime_ns", NOW),
     (time, "clock", "sleep", SLEEP),
     (time, "environment", "tzset mktime", ZONE),
     (os, "random", "urandom getrandom", DRAW),
     (uuid, "random", "uuid1 uuid4 uuid6 uuid7 uuid8 getnode", IDS),
-    (
-        os,
-        "environment",
-        "getenv getenvb putenv unsetenv getcwd getcwdb get_terminal_size _Environ.__getitem__ "
-        "_Environ.__iter__ _Environ.__setitem__ _Environ.__delitem__ _Environ.__len__ "
-        "_Environ.copy",
-        "",
-    ),
-    (
-        locale,
-        "environment",
-        "getlocale getdefaultlocale getpreferredencoding setlocale localeconv strcoll strxfrm "
-        "currency format_string nl_langinfo getencoding",
-        "",
-    ),
-    (
-        os,
-        "files",
-        "open listdir scandir stat lstat fstat access walk fwalk remove unlink rename renames "
-        "replace mkdir makedirs rmdir removedirs readlink link symlink chdir chmod chown truncate "
-        "utime statvfs read write close fsync mkfifo sendfile",
-        "",
-    ),
+    (os, "environment", "getenv getenvb putenv unsetenv getcwd getcwdb get_terminal_size", ""),
+    (os._Environ, "environment", "__getitem__ __iter__ __len__ copy", ""),
+    (os._Environ, "environment", "__setitem__ __delitem__", ""),
+    (locale, "environment", "getlocale getdefaultlocale getpreferredencoding getencoding", ""),
+    (locale, "environment", "setlocale localeconv strcoll strxfrm currency nl_langinfo", ""),
+    (os, "files", "open listdir scandir stat lstat fstat access walk fwalk remove unlink", ""),
+    (os, "files", "rename renames replace mkdir makedirs rmdir removedirs readlink link", ""),
+    (os, "files", "symlink chdir chmod chown truncate utime statvfs read write close fsync", ""),
+    (os, "files", "mkfifo sendfile pipe", ""),
     (builtins, "files", "open", ""),
     (io, "files", "open_code", ""),
-    (
-        tempfile,
-        "files",
-        "mkstemp mkdtemp mktemp gettempdir NamedTemporaryFile TemporaryFile "
-        "TemporaryDirectory.__init__ SpooledTemporaryFile.rollover",
-        "",
-    ),
-    (
-        socket,
-        "network",
-        "socket.__init__ create_connection create_server getaddrinfo gethostbyname getfqdn "
-        "gethostbyname_ex gethostbyaddr getnameinfo getservbyname socketpair if_nameindex",
-        "",
-    ),
+    (tempfile, "files", "mkstemp mkdtemp mktemp gettempdir NamedTemporaryFile TemporaryFile", ""),
+    (tempfile, "files", "TemporaryDirectory.__init__ SpooledTemporaryFile.rollover", ""),
+    (sqlite3, "files", "connect", ""),
+    (socket, "network", "socket.__init__ create_connection create_server getaddrinfo", ""),
+    (socket, "network", "gethostbyname gethostbyname_ex gethostbyaddr getnameinfo getfqdn", ""),
+    (socket, "network", "getservbyname socketpair if_nameindex", ""),
     (urllib.request, "network", "urlopen urlretrieve OpenerDirector.open", ""),
-    (subprocess, "process", "Popen.__init__ run call check_call check_output getoutput", ""),
-    (
-        os,
-        "process",
-        "system popen fork forkpty posix_spawn posix_spawnp spawnv spawnve execv execve kill "
-        "killpg wait waitpid abort times getloadavg cpu_count process_cpu_count "
-        "sched_getaffinity uname",
-        "",
-    ),
-    (
-        platform,
-        "process",
-        "node platform uname system release version machine processor libc_ver mac_ver win32_ver "
-        "python_version python_implementation architecture freedesktop_os_release",
-        "",
-    ),
     (socket, "process", "gethostname", ""),
+    (subprocess, "process", "Popen.__init__ run call check_call check_output getoutput", ""),
+    (os, "process", "system popen fork forkpty posix_spawn posix_spawnp spawnv spawnve", ""),
+    (os, "process", "execv execve kill killpg wait waitpid abort times getloadavg", ""),
+    (os, "process", "cpu_count process_cpu_count sched_getaffinity uname", ""),
+    (platform, "process", "node platform uname system release version machine processor", ""),
+    (platform, "process", "libc_ver mac_ver win32_ver python_version python_implementation", ""),
+    (platform, "process", "architecture freedesktop_os_release", ""),
     (signal, "process", "signal alarm setitimer raise_signal pause sigwait", ""),
     (webbrowser, "process", "open open_new open_new_tab", ""),
     (builtins, "process", "input", ""),
-    (
-        threading,
-        "threads",
-        "Thread.start Timer.__init__ Event.wait Condition.wait Barrier.wait active_count "
-        "enumerate _start_new_thread",
-        "",
-    ),
+    (threading, "threads", "Thread.start Timer.__init__ Event.wait Condition.wait", ""),
+    (threading, "threads", "Barrier.wait active_count enumerate _start_new_thread", ""),
     (asyncio, "asyncio", "new_event_loop set_event_loop run run_coroutine_threadsafe", ""),
     (asyncio, "asyncio", "Runner.run", ""),
 )
@@ -177,8 +138,8 @@ DIRECT: tuple[tuple[Any, str, str, str], ...] = (
 )
 
 METHODS = {
-    "astimezone": rule("environment", "astimezone() to the machine's zone", ZONE, check=is_zoneless),
-    "timestamp": rule("environment", "timestamp() of a naive datetime", ZONE, check=is_naive),
+    "astimezone": rule("environment", TO_LOCAL, ZONE, check=is_zoneless),
+    "timestamp": rule("environment", OF_NAIVE, ZONE, check=is_naive),
     "now": rule("clock", "datetime.now()", NOW, check=is_clock_class),
     "utcnow": rule("clock", "datetime.utcnow()", NOW, check=is_clock_class),
     "today": rule("clock", "datetime.today()", NOW, check=is_clock_class),
@@ -201,7 +162,8 @@ METHODS = {
     ),
 }
 
-SHARED: random.Random = random._inst  # type: ignore[attr-defined]
+# The generator behind `random.random()` and the like.
+SHARED: random.Random = random.random.__self__  # type: ignore[attr-defined]
 
 
 class Rules:
@@ -290,8 +252,8 @@ def found(place: Any, name: str) -> Any:
 
 
 def said(place: Any, name: str) -> str:
-    if name.startswith("_Environ"):
-        return "os.environ" if name[9:] not in ("__setitem__", "__delitem__") else "os.environ[...]="
+    if place is os._Environ:
+        return "os.environ"
     prefix = "" if place is builtins else f"{place.__name__}."
     return f"{prefix}{name.removesuffix('.__init__')}()"
 
@@ -332,9 +294,5 @@ def clocks() -> Iterator[tuple[Any, Rule]]:
     yield day.fromtimestamp, rule("environment", local, ZONE)
     if fake is not None:
         yield fake.fromtimestamp, rule("environment", local, ZONE, check=lacks("tz"))
-        yield fake.timestamp, METHODS["timestamp"].__class__(
-            "environment", "timestamp() of a naive datetime", ZONE, is_fake_naive
-        )
-        yield fake.astimezone, rule(
-            "environment", "astimezone() to the machine's zone", ZONE, check=is_fake_zoneless
-        )
+        yield fake.timestamp, rule("environment", OF_NAIVE, ZONE, check=is_fake_naive)
+        yield fake.astimezone, rule("environment", TO_LOCAL, ZONE, check=is_fake_zoneless)

@@ -42,7 +42,7 @@ def call_at(frame: FrameType) -> ast.Call | None:
 def function_of(code: CodeType) -> ast.AST | None:
     """The definition behind a code object."""
     source = parsed(code.co_filename)
-    return source and source.functions.get((code.co_firstlineno, code.co_name))
+    return None if source is None else source.functions.get((code.co_firstlineno, code.co_name))
 
 
 def allowed_at(frame: FrameType) -> Iterator[str]:

@@ -35,13 +35,13 @@ def check_replay(
     """Replay one run from scratch and from every prefix. Raises `NotReplayableRun`.
 
     `pending` are the asks of a run under way that will be committed with their first answer;
-    `guard` watches the code here too.
+    `guard` watches the code when it is replayed whole: prefixes run nothing else.
     """
     with _other_randomness():
-        _replay(workflow, instance_id, events, "replayed from scratch", pending, guard=guard)
+        _replay(workflow, instance_id, events, "replayed from scratch", pending, guard)
         for length in _prefixes(events):
             how = f"replayed from its first {length} of {len(events)} events"
-            _replay(workflow, instance_id, events[:length], how, guard=guard)
+            _replay(workflow, instance_id, events[:length], how)
 
 
 def _prefixes(events: Sequence[Event]) -> list[int]:
@@ -53,14 +53,13 @@ def _prefixes(events: Sequence[Event]) -> list[int]:
     return found[::-step][::-1]
 
 
-def _replay(
+def _replay(  # noqa: PLR0917 - its callers are above
     workflow: Definition,
     instance_id: str,
     events: Sequence[Event],
     how: str,
     pending: Sequence[Ask] = (),
-    *,
-    guard: Guard | None,
+    guard: Guard | None = None,
 ) -> None:
     run = f"{workflow.name} {instance_id!r}"
     machine = Machine(workflow.program(instance_id))

@@ -347,9 +347,7 @@ class Simulation:
             elsewhere = VirtualClock(self.now + timedelta(days=3, hours=7, seconds=11))
             with self._freezer.project(elsewhere):
                 for run in self.runs:
-                    check_replay(
-                        run.workflow, run.id, run.history, run.uncommitted, self._guard
-                    )
+                    check_replay(run.workflow, run.id, run.history, run.uncommitted, self._guard)
 
     def untaken_events(self) -> list[str]:
         """The events sent that no run has taken, a phrase for each."""
