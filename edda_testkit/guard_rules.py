@@ -115,7 +115,7 @@ FUNCTIONS: tuple[tuple[Any, str, str, str], ...] = (
     (subprocess, "process", "Popen.__init__ run call check_call check_output getoutput", ""),
     (os, "process", "system popen fork forkpty posix_spawn posix_spawnp spawnv spawnve", ""),
     (os, "process", "execv execve kill killpg wait waitpid abort times getloadavg", ""),
-    (os, "process", "cpu_count process_cpu_count sched_getaffinity uname", ""),
+    (os, "process", "uname", ""),
     (platform, "process", "node platform uname system release version machine processor", ""),
     (platform, "process", "libc_ver mac_ver win32_ver python_version python_implementation", ""),
     (platform, "process", "architecture freedesktop_os_release", ""),
@@ -131,6 +131,7 @@ FUNCTIONS: tuple[tuple[Any, str, str, str], ...] = (
 # The same, for the user's own lines.
 DIRECT: tuple[tuple[Any, str, str, str], ...] = (
     (os, "process", "getpid getppid getuid geteuid getgid getlogin getpgid getsid umask", ""),
+    (os, "process", "cpu_count process_cpu_count sched_getaffinity", ""),
     (threading, "threads", "get_ident get_native_id current_thread main_thread", ""),
     (builtins, "hash", "id", ""),
     (gc, "process", "collect get_objects get_count get_referrers get_referents get_stats", ""),
