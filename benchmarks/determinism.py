@@ -163,7 +163,9 @@ def main():
     print(f"{'all':<14}" + "".join(f"{n:>9}" for n in sums))
     caught = len(workflows(plants)) - len(wrong)
     print(f"caught with file and line: {caught} of {len(workflows(plants))}")
-    print(f"clean and left alone: {len(workflows(cleans)) - len(accused)} of {len(workflows(cleans))}")
+    print(
+        f"clean and left alone: {len(workflows(cleans)) - len(accused)} of {len(workflows(cleans))}"
+    )
     for line in wrong + accused:
         print("  WRONG", line)
     ratio = overhead()

@@ -81,7 +81,7 @@ class NotReplayableRun(AssertionError):  # noqa: N818 - reads as what it is
         )
 
 
-class NondeterministicCall(BaseException):  # noqa: N818 - reads as what it is
+class NondeterministicCall(BaseException):
     """Workflow code called what a replay cannot repeat.
 
     A `BaseException`, so that no `except Exception` of a workflow takes it for one of its own.

@@ -17,8 +17,9 @@ from typing import Any
 
 from edda.workflow import Workflow
 from edda_testkit.errors import NondeterminismWarning, NondeterministicCall
-from edda_testkit.guard_frames import Chain, chain_of, shown
-from edda_testkit.guard_rules import Rule, rules
+from edda_testkit.guard_asks import are_suspect, sightings
+from edda_testkit.guard_frames import Chain, chain_of, users_until
+from edda_testkit.guard_rules import IN_SET_ORDER, Rule, rules
 from edda_testkit.places import is_library
 
 __all__ = ["MODES", "Guard"]
@@ -109,19 +110,35 @@ class Watch:
             return
         if rule.check is not None and not rule.check(frame, arg):
             return
+        if rule.is_ask and not any(map(are_suspect, users_until(caller, self._until))):
+            return
         home = self.workflow.fn.__code__.co_filename
-        chain = chain_of(caller, self._until, home, by_edda=rule.by_edda)
+        chain = chain_of(caller, self._until, home, by_edda=rule.by_edda or rule.is_ask)
         if chain is None or (rule.is_direct and not chain.is_direct):
             return
-        if rule.category in self.workflow.allow or rule.category in chain.allowed():
+        if rule.is_ask:
+            self._look_around(caller, chain)
             return
         call, cure = rule.call, rule.cure
         if rule.by_edda:
             call, cure = str(frame.f_locals.get("call")), str(frame.f_locals.get("cure"))
         self._report(rule.category, call, cure, chain)
 
+    def _look_around(self, caller: FrameType, chain: Chain) -> None:
+        """At an ask: what the code on the stack does that no call shows."""
+        for seen in sightings(caller, chain.own):
+            found = IN_SET_ORDER
+            if seen.function is not None:
+                harmful = self._rules.builtins.get(seen.function)
+                if harmful is None:
+                    continue
+                found = harmful
+            self._report(found.category, found.call, found.cure, chain.at(seen.frame, seen.line))
+
     def _report(self, category: str, call: str, cure: str, chain: Chain) -> None:
-        site = shown(chain.site)
+        if category in self.workflow.allow or category in chain.allowed():
+            return
+        site = chain.site
         error = NondeterministicCall(
             self.workflow.name,
             category,
@@ -129,8 +146,8 @@ class Watch:
             cure,
             site=site,
             chain=[*chain.lines(), call],
-            file=chain.site.f_code.co_filename,
-            line=chain.site.f_lineno,
+            file=chain.own[-1].f_code.co_filename,
+            line=chain.line,
         )
         if self.guard.mode == "warn":
             if str(error) not in self.guard.warned:

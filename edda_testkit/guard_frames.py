@@ -17,7 +17,7 @@ from types import FrameType
 from edda_testkit.guard_source import allowed_at
 from edda_testkit.places import is_library
 
-__all__ = ["Chain", "chain_of", "shown"]
+__all__ = ["Chain", "chain_of", "users_until"]
 
 # Whatever these call, and whatever it calls in turn, is no part of the workflow: it looks at the
 # program, reports on it, or loads what never changes.
@@ -33,6 +33,7 @@ ABSOLVED = frozenset(
 )
 ABSOLVED_MODULES = ("dateutil.tz", "dateutil.zoneinfo", "pydantic.plugin")
 # These do their own work right, and are judged by what they lead to.
+EDDA = str(Path(__file__).parent.with_name("edda"))  # and edda_testkit, which begins so
 TRUSTED = frozenset({"edda", "edda_testkit", "freezegun", "time_machine"})
 WRITES = frozenset({"flush", "isatty", "write", "writelines"})
 
@@ -41,25 +42,38 @@ WRITES = frozenset({"flush", "isatty", "write", "writelines"})
 class Chain:
     """The frames from workflow code down to a call, outermost first, without edda's own.
 
-    `is_direct` says whether code of the user's made the call, not a library for it.
+    `own` are those that are not a library's; `is_direct` says whether the last of them made the
+    call, not a library for it. `line` is where it is.
     """
 
     frames: tuple[FrameType, ...]
     own: tuple[FrameType, ...]
     is_direct: bool
+    line: int
 
     @property
-    def site(self) -> FrameType:
-        """The line to look at: the innermost one that is not a library's."""
-        return self.own[-1]
+    def site(self) -> str:
+        """The line to look at, as `file:line`."""
+        return f"{short(self.own[-1].f_code.co_filename)}:{self.line}"
+
+    def at(self, frame: FrameType, line: int) -> "Chain":
+        """The part of it that ends at another line, in one of its own frames."""
+        frames = self.frames[: self.frames.index(frame) + 1]
+        return Chain(frames, self.own[: self.own.index(frame) + 1], True, line)
 
     def allowed(self) -> set[str]:
         """The categories that comments on its lines allow."""
-        return {name for frame in self.own for name in allowed_at(frame)}
+        last = self.own[-1]
+        found = {name for frame in self.own[:-1] for name in allowed_at(frame, frame.f_lineno)}
+        return found.union(allowed_at(last, self.line))
 
     def lines(self) -> list[str]:
         """A line for each frame: where, and in which function."""
-        return [f"{shown(frame)} in {frame.f_code.co_qualname}" for frame in self.frames]
+        last = self.own[-1]
+        return [
+            f"{self.site if frame is last else shown(frame)} in {frame.f_code.co_qualname}"
+            for frame in self.frames
+        ]
 
 
 def chain_of(
@@ -79,13 +93,25 @@ def chain_of(
         return None
     # What edda and asyncio do before any code of the user's runs is no news.
     told = [frame for frame in frames[: frames.index(own[-1]) + 1] if top_of(frame) not in TRUSTED]
-    return Chain(tuple(told[::-1]), tuple(own[::-1]), caller is own[0])
+    return Chain(tuple(told[::-1]), tuple(own[::-1]), caller is own[0], own[0].f_lineno)
 
 
 def frames_until(frame: FrameType | None, until: FrameType | None) -> Iterator[FrameType]:
     while frame is not None and frame is not until:
         yield frame
         frame = frame.f_back
+
+
+def users_until(frame: FrameType, until: FrameType | None) -> Iterator[FrameType]:
+    """The frames up to `until` that are probably the user's: quick, and once in a while wrong."""
+    for each in frames_until(frame, until):
+        if is_elsewhere(each.f_code.co_filename):
+            yield each
+
+
+@lru_cache(maxsize=4096)
+def is_elsewhere(name: str) -> bool:
+    return not name.startswith(("<", EDDA)) and not is_library(name)
 
 
 def shown(frame: FrameType) -> str:

@@ -26,6 +26,7 @@ import urllib.request
 import uuid
 import webbrowser
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date, datetime
 from functools import cache
@@ -33,8 +34,11 @@ from types import CodeType, FrameType
 from typing import Any
 from weakref import WeakSet
 
+from edda import waiting
+from edda.activity import Activity
 from edda.determinism import CATEGORIES
 from edda.errors import NotReplayableError
+from edda.loop import WorkflowLoop
 from edda_testkit.guard_checks import (
     Check,
     hashes_something,
@@ -52,7 +56,7 @@ from edda_testkit.guard_checks import (
     reads_a_file,
 )
 
-__all__ = ["Rule", "Rules", "rules"]
+__all__ = ["IN_SET_ORDER", "Rule", "Rules", "rules"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +64,8 @@ class Rule:
     """One call that workflow code must not make.
 
     `check` says whether it does harm this time. An `is_direct` rule holds for the user's own
-    lines only: libraries have good reasons. A `by_edda` one is about what the engine refuses.
+    lines only: libraries have good reasons. A `by_edda` one is about what the engine refuses; an
+    `is_ask` one is no harm in itself, but the moment to look around (`guard_asks`).
     """
 
     category: str
@@ -69,6 +74,7 @@ class Rule:
     check: Check | None = None
     is_direct: bool = False
     by_edda: bool = False
+    is_ask: bool = False
 
 
 def rule(category: str, call: str, cure: str = "", **options: Any) -> Rule:
@@ -124,6 +130,8 @@ FUNCTIONS: tuple[tuple[Any, str, str, str], ...] = (
     (builtins, "process", "input", ""),
     (threading, "threads", "Thread.start Timer.__init__ Event.wait Condition.wait", ""),
     (threading, "threads", "Barrier.wait active_count enumerate _start_new_thread", ""),
+    (ThreadPoolExecutor, "threads", "submit map", ""),
+    (ProcessPoolExecutor, "process", "submit map", ""),
     (asyncio, "asyncio", "new_event_loop set_event_loop run run_coroutine_threadsafe", ""),
     (asyncio, "asyncio", "Runner.run", ""),
 )
@@ -162,6 +170,9 @@ METHODS = {
         rule("random", "numpy.random", DRAW, check=is_numpy_global),
     ),
 }
+
+IN_SET_ORDER = rule("hash", "for something in the order of a set", ORDER)
+ASK = Rule("", "", "", is_ask=True)
 
 # The generator behind `random.random()` and the like.
 SHARED: random.Random = random.random.__self__  # type: ignore[attr-defined]
@@ -210,6 +221,9 @@ class Rules:
                 yield function, rule("random", f"random.{name}()", DRAW, check=self.is_foreign)
         yield random.Random.seed, rule("random", "random.seed()", DRAW, check=self.sees_seed)
         yield random.Random.setstate, rule("random", "random.setstate()", check=self.sees_seed)
+        asks = (Activity.__call__, WorkflowLoop.create_task)
+        for function in (*asks, *(getattr(waiting, name) for name in waiting.__all__)):
+            yield function, ASK
         yield NotReplayableError.__init__, rule("asyncio", "", by_edda=True)
         yield from clocks()
 

@@ -45,9 +45,9 @@ def function_of(code: CodeType) -> ast.AST | None:
     return None if source is None else source.functions.get((code.co_firstlineno, code.co_name))
 
 
-def allowed_at(frame: FrameType) -> Iterator[str]:
-    """The categories that a comment on the frame's statement allows."""
-    name, line = frame.f_code.co_filename, frame.f_lineno
+def allowed_at(frame: FrameType, line: int) -> Iterator[str]:
+    """The categories that a comment on the statement at a line allows."""
+    name = frame.f_code.co_filename
     lines = linecache.getlines(name, frame.f_globals)
     first = last = line
     source = parsed(name)

@@ -264,7 +264,10 @@ async def enums(ctx):
 async def dataclasses_as_keys(ctx):
     stock = {Item("a", 1): 2, Item("b"): 3}
     changed = dataclasses.replace(Item("a", 1), price=5)
-    await keep(ctx, f"{stock[Item('a', 1)]} {changed} {dataclasses.asdict(changed)} {Item('a') < Item('b')}")
+    await keep(
+        ctx,
+        f"{stock[Item('a', 1)]} {changed} {dataclasses.asdict(changed)} {Item('a') < Item('b')}",
+    )
 
 
 @workflow
@@ -312,9 +315,14 @@ async def time_zones(ctx):
 @workflow
 async def date_arithmetic(ctx):
     day = ctx.now().date()
-    due = datetime.combine(day, dt.time(9), tzinfo=UTC) + timedelta(days=calendar.monthrange(2024, 2)[1])
+    due = datetime.combine(day, dt.time(9), tzinfo=UTC) + timedelta(
+        days=calendar.monthrange(2024, 2)[1]
+    )
     parsed = datetime.strptime("2024-02-03 +0000", "%Y-%m-%d %z")
-    await keep(ctx, f"{due} {parsed} {date(2024, 1, 1):%A} {parsed.timestamp()} {date.fromisoformat('2024-01-02')}")
+    await keep(
+        ctx,
+        f"{due} {parsed} {date(2024, 1, 1):%A} {parsed.timestamp()} {date.fromisoformat('2024-01-02')}",
+    )
 
 
 @workflow
@@ -323,7 +331,10 @@ async def from_timestamps(ctx):
     again = datetime.fromtimestamp(5, tz=dt.timezone.utc)
     parts = time.gmtime(0)
     text = time.strftime("%Y", parts)
-    await keep(ctx, f"{at} {again} {text} {calendar.timegm(parts)} {ctx.now().timestamp()} {time.asctime(parts)}")
+    await keep(
+        ctx,
+        f"{at} {again} {text} {calendar.timegm(parts)} {ctx.now().timestamp()} {time.asctime(parts)}",
+    )
 
 
 @workflow
@@ -430,7 +441,9 @@ async def named_ids(ctx):
 @workflow
 async def digests(ctx):
     text = hashlib.sha256(b"a").hexdigest() + hashlib.new("md5", b"b").hexdigest()
-    await keep(ctx, f"{text} {zlib.crc32(b'a')} {hmac.new(b'k', b'm', 'sha1').hexdigest()} {hash(5)}")
+    await keep(
+        ctx, f"{text} {zlib.crc32(b'a')} {hmac.new(b'k', b'm', 'sha1').hexdigest()} {hash(5)}"
+    )
 
 
 @workflow
@@ -459,7 +472,9 @@ async def makes_a_model(ctx):
 async def paths_as_text(ctx):
     path = pathlib.PurePosixPath("a") / "b.txt"
     plain = pathlib.Path("c") / "d"
-    await keep(ctx, f"{path.suffix} {plain.name} {os.path.join('a', 'b')} {os.path.splitext('x.y')}")
+    await keep(
+        ctx, f"{path.suffix} {plain.name} {os.path.join('a', 'b')} {os.path.splitext('x.y')}"
+    )
 
 
 @workflow
@@ -488,7 +503,9 @@ async def carriers_of_pure_functions(ctx):
     counted = collections.defaultdict(int, a=1)
     counted["b"] += 1
     most = min([3, 1], key=lambda n: -n)
-    await keep(ctx, f"{[*map(double, [1, 2])]} {dict(counted)} {sorted('ba', key=str.upper)} {most}")
+    await keep(
+        ctx, f"{[*map(double, [1, 2])]} {dict(counted)} {sorted('ba', key=str.upper)} {most}"
+    )
 
 
 @workflow
@@ -500,7 +517,9 @@ async def texts(ctx):
 
 @workflow
 async def numbers(ctx):
-    await keep(ctx, f"{statistics.mean([1, 2])} {statistics.NormalDist(0, 1).cdf(0)} {divmod(7, 2)}")
+    await keep(
+        ctx, f"{statistics.mean([1, 2])} {statistics.NormalDist(0, 1).cdf(0)} {divmod(7, 2)}"
+    )
 
 
 @workflow

@@ -18,7 +18,9 @@ async def keep(ctx, value: str) -> str:
 async def stamp(ctx) -> str:
     """An activity may ask the clock, draw, read the environment and files."""
     Path(__file__).read_text("utf-8")
-    return f"{datetime.now()} {time.time()} {random.random()} {os.environ.get('HOME')} {os.getpid()}"
+    return (
+        f"{datetime.now()} {time.time()} {random.random()} {os.environ.get('HOME')} {os.getpid()}"
+    )
 
 
 @activity
