@@ -55,6 +55,7 @@ class Driver:
         self.runs: dict[str, Run] = {}
         self.made: list[Call] = []
         self.broken: list[BaseException] = []
+        self.abandoned: set[str] = set()
         self.stubs = Stubs(self.broken.append)
         self._outside_seconds = outside_seconds
         self._turns: dict[str, Turn] = {}
@@ -225,7 +226,8 @@ class Driver:
             self._dues[turn.instance_id] = step.due
 
     def _abandon(self, turn: Turn, error: BaseException) -> None:
-        """End a turn for the guard: nothing that came of its last step is committed."""
+        """End a turn that the guard has stopped: nothing of its last step is committed."""
+        self.abandoned.add(turn.instance_id)
         del self._turns[turn.instance_id]
         self._dues.pop(turn.instance_id, None)
         turn.close()

@@ -113,7 +113,7 @@ def _other_randomness() -> Iterator[None]:
 # What the interpreter, its tools and the operating system need as it is.
 KEPT_VARIABLES = re.compile(
     "(COV|DYLD|EDDA|HYPOTHESIS|LD_|PATH|PYDEV|PYTEST|PYTHON|SYSTEM|TEMP|TMP|VIRTUAL_ENV|WIN).*",
-    re.I,
+    re.IGNORECASE,
 )
 
 
@@ -140,10 +140,10 @@ def _set_zone() -> None:
 
 def _other_addresses() -> list[object]:
     """Ballast to hold: memory is handed out in the order it was given back, so in another one."""
-    shuffled = random.Random(len("addresses"))
     held: list[object] = []
-    for size in range(0, 256, 16):
-        blocks = [bytes(size + 1) for _ in range(24)]
-        shuffled.shuffle(blocks)
+    for size in range(1, 200, 16):
+        blocks = [bytes(size) for _ in range(16)]
         held += blocks[::2]
+        freed = blocks[1::4] + blocks[:2:-4]  # in this order, beginning with the last
+        del blocks, freed
     return held
