@@ -20,6 +20,7 @@ import subprocess
 import sys
 import time
 import traceback
+import warnings
 from collections import Counter
 from pathlib import Path
 
@@ -59,7 +60,11 @@ def judge(workflow, freezer):
     """Who complains of a workflow, with what text; and its histories, for the children."""
     histories = []
     try:
-        with contextlib.redirect_stdout(io.StringIO()), Simulation(freezer=freezer) as sim:
+        with (
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+            Simulation(freezer=freezer) as sim,
+        ):
             run = sim.start(workflow, instance_id=workflow.name)
             for _ in range(20):
                 if run.is_finished or sim.next_due is None:
@@ -126,6 +131,7 @@ def overhead():
 def main():
     marked, verbose = marks(), "-v" in sys.argv
     logging.disable()
+    warnings.simplefilter("ignore")  # coroutines that were stopped before they were awaited
     judged, histories = {}, {}
     backends = {"freezegun", "time-machine", "off"}.intersection(sys.argv)
     freezer = Freezer(*backends)

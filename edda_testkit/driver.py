@@ -26,7 +26,12 @@ from edda.ports import Call as EngineCall
 from edda.turn import Post, Step, Turn
 from edda.workflow import Workflow
 from edda_testkit.clock import VirtualClock, VirtualLoop
-from edda_testkit.errors import Misuse, NondeterministicCall, Stalled
+from edda_testkit.errors import (
+    Misuse,
+    NondeterminismWarning,
+    NondeterministicCall,
+    Stalled,
+)
 from edda_testkit.guard import Guard
 from edda_testkit.runs import Run
 from edda_testkit.stubs import Call, Stubs
@@ -208,7 +213,7 @@ class Driver:
             step = self.wait(coroutine)
         except LeaseLost:
             step = Step(is_over=True, dropped=tuple(turn.in_flight))
-        except BaseException as error:
+        except (NondeterministicCall, NondeterminismWarning) as error:
             self._abandon(turn, error)
             raise
         for call_id in step.dropped:
@@ -231,7 +236,7 @@ class Driver:
         del self._turns[turn.instance_id]
         self._dues.pop(turn.instance_id, None)
         turn.close()
-        if self._is_moving and isinstance(error, NondeterministicCall):
+        if self._is_moving:
             self.broken.append(error)  # what called this, sim.call() perhaps, may swallow it
 
     # ---- Calls -----------------------------------------------------------------------------------
@@ -303,7 +308,7 @@ class Driver:
         try:
             self.settle()
             yield
-        except NondeterministicCall as error:
+        except (NondeterministicCall, NondeterminismWarning) as error:
             self.broken[:] = [each for each in self.broken if each is not error]
             raise
         finally:

@@ -15,11 +15,12 @@ from contextlib import AbstractContextManager, nullcontext
 from types import FrameType, TracebackType
 from typing import Any
 
+from edda.determinism import CATEGORIES
 from edda.workflow import Workflow
 from edda_testkit.errors import NondeterminismWarning, NondeterministicCall
 from edda_testkit.guard_asks import are_suspect, sightings
 from edda_testkit.guard_frames import Chain, chain_of, users_until
-from edda_testkit.guard_rules import IN_SET_ORDER, Rule, rules
+from edda_testkit.guard_rules import IN_SET_ORDER, NETWORK_LIBRARIES, Rule, rules
 from edda_testkit.places import is_library
 
 __all__ = ["MODES", "Guard"]
@@ -75,6 +76,7 @@ class Watch:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        __tracebackhide__ = True
         # Raising in it has taken the hook away; code may have put another in its place.
         if self._installed is not None and sys.getprofile() in (None, self._installed):
             sys.setprofile(self._previous)
@@ -119,17 +121,19 @@ class Watch:
         if rule.is_ask:
             self._look_around(caller, chain)
             return
-        call, cure = rule.call, rule.cure
+        category, call, cure = rule.category, rule.call, rule.cure
         if rule.by_edda:
             call, cure = str(frame.f_locals.get("call")), str(frame.f_locals.get("cure"))
-        self._report(rule.category, call, cure, chain)
+        elif (library := chain.library_of(NETWORK_LIBRARIES)) is not None:
+            category, call, cure = "network", f"{library} ({call})", CATEGORIES["network"]
+        self._report(category, call, cure, chain)
 
     def _look_around(self, caller: FrameType, chain: Chain) -> None:
         """At an ask: what the code on the stack does that no call shows."""
         for seen in sightings(caller, chain.own):
             found = IN_SET_ORDER
             if seen.function is not None:
-                harmful = self._rules.builtins.get(seen.function)
+                harmful = self._rules.of_builtin(seen.function)
                 if harmful is None:
                     continue
                 found = harmful

@@ -29,12 +29,12 @@ CARRIERS = (
     *(itertools.starmap, itertools.accumulate, itertools.groupby, itertools.takewhile),
     *(itertools.dropwhile, itertools.filterfalse),
 )
-SAME_ORDER = (list, tuple, iter, enumerate, str, repr)
+SAME_ORDER = (list, tuple, iter, next, enumerate, str, repr)
 SET_METHODS = frozenset({"union", "intersection", "difference", "symmetric_difference", "copy"})
 SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)
 COMPREHENSION_NAMES = frozenset({"<genexpr>", "<listcomp>", "<dictcomp>"})
 LISTING = frozenset(
-    {"join", "dumps", "fromkeys", "list", "tuple", "iter", "enumerate", "str", "repr"}
+    {"join", "dumps", "fromkeys", "list", "tuple", "iter", "next", "enumerate", "str", "repr"}
 )
 SET_ITERATOR: type[Any] = type(iter(frozenset[Any]()))
 
@@ -142,7 +142,10 @@ def is_unordered(node: ast.AST, frame: FrameType, target: ast.expr | None = None
     match node:
         case ast.Set(elts=[_, _, *_] as parts):
             values = [value_of(part, frame) for part in parts]
-            return UNKNOWN not in values and is_chancy(set(filter(is_plain, values)))
+            if any(each is UNKNOWN for each in values):
+                return is_target_chancy(target, frame)
+            is_several = len({id(each) for each in values}) > 1  # equal constants are one object
+            return is_several and any(map(hashes_by_chance, values))
         case ast.Call(func=ast.Name(id="set" | "frozenset"), args=[inner]):
             held = value_of(inner, frame)
             if isinstance(held, list | tuple | set | frozenset | dict | str):
@@ -208,7 +211,8 @@ def read(frame: FrameType) -> Suspects:
         match node:
             case ast.For() | ast.AsyncFor():
                 last = node.body[-1].end_lineno or 0
-                loops.append((node.iter, node.target, node.body[0].lineno, last))
+                if uses(node.body, node.target):
+                    loops.append((node.iter, node.target, node.body[0].lineno, last))
             case ast.ListComp() | ast.DictComp() | ast.GeneratorExp():
                 source = node.generators[0]
                 loops.append((source.iter, source.target, node.lineno, node.end_lineno or 0))
@@ -222,6 +226,14 @@ def read(frame: FrameType) -> Suspects:
                     handed.append((node.lineno, passed))
     found = Suspects(tuple(loops), tuple(handed), is_lister)
     return NONE if found == NONE else found
+
+
+def uses(body: list[ast.stmt], target: ast.expr) -> bool:
+    """Whether a loop does something with its variable: else its order is all the same."""
+    names = {node.id for node in ast.walk(target) if isinstance(node, ast.Name)}
+    return any(
+        isinstance(node, ast.Name) and node.id in names for each in body for node in ast.walk(each)
+    )
 
 
 def name_of(node: ast.expr) -> str:

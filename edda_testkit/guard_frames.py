@@ -61,6 +61,11 @@ class Chain:
         frames = self.frames[: self.frames.index(frame) + 1]
         return Chain(frames, self.own[: self.own.index(frame) + 1], True, line)
 
+    def library_of(self, names: frozenset[str]) -> str | None:
+        """The first of these libraries that it leads through."""
+        tops = [str(frame.f_globals.get("__name__", "")) for frame in self.frames]
+        return next((top.partition(".")[0] for top in tops if top.partition(".")[0] in names), None)
+
     def allowed(self) -> set[str]:
         """The categories that comments on its lines allow."""
         last = self.own[-1]

@@ -10,6 +10,7 @@ import builtins
 import gc
 import io
 import locale
+import multiprocessing.process
 import os
 import platform
 import random
@@ -17,6 +18,7 @@ import secrets
 import signal
 import socket
 import sqlite3
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -30,7 +32,7 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date, datetime
 from functools import cache
-from types import CodeType, FrameType
+from types import BuiltinFunctionType, BuiltinMethodType, CodeType, FrameType
 from typing import Any
 from weakref import WeakSet
 
@@ -56,7 +58,7 @@ from edda_testkit.guard_checks import (
     reads_a_file,
 )
 
-__all__ = ["IN_SET_ORDER", "Rule", "Rules", "rules"]
+__all__ = ["IN_SET_ORDER", "NETWORK_LIBRARIES", "Rule", "Rules", "rules"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +128,8 @@ FUNCTIONS: tuple[tuple[Any, str, str, str], ...] = (
     (platform, "process", "libc_ver mac_ver win32_ver python_version python_implementation", ""),
     (platform, "process", "architecture freedesktop_os_release", ""),
     (signal, "process", "signal alarm setitimer raise_signal pause sigwait", ""),
+    (ssl, "random", "RAND_bytes", DRAW),
+    (multiprocessing.process.BaseProcess, "process", "start", ""),
     (webbrowser, "process", "open open_new open_new_tab", ""),
     (builtins, "process", "input", ""),
     (threading, "threads", "Thread.start Timer.__init__ Event.wait Condition.wait", ""),
@@ -174,6 +178,15 @@ METHODS = {
 IN_SET_ORDER = rule("hash", "for something in the order of a set", ORDER)
 ASK = Rule("", "", "", is_ask=True)
 
+# What these do on their way, reading the environment, say, is not what is wrong with it.
+NETWORK_LIBRARIES = frozenset(
+    """
+    aiohttp aiokafka aiosmtplib asyncpg boto3 botocore confluent_kafka elasticsearch ftplib grpc
+    httpcore httpx imaplib kafka nats paramiko pika poplib psycopg psycopg2 pymongo redis requests
+    smtplib urllib3 websockets xmlrpc
+    """.split()
+)
+
 # The generator behind `random.random()` and the like.
 SHARED: random.Random = random.random.__self__  # type: ignore[attr-defined]
 
@@ -207,6 +220,16 @@ class Rules:
             for function, made in self._all():
                 self._add(function, made)
 
+    def of_builtin(self, function: Any) -> Rule | None:
+        """The rule of a builtin that is handed on, wherever it will be called."""
+        made = self.builtins.get(function) if is_hashable(function) else None
+        if made is None and isinstance(function, BuiltinMethodType):
+            made = self.methods.get(function.__name__)
+            frame = sys._getframe()
+            if made is not None and made.check is not None and not made.check(frame, function):
+                return None
+        return made
+
     def _all(self) -> Iterator[tuple[Any, Rule]]:
         for table, is_direct in ((FUNCTIONS, False), (DIRECT, True)):
             for place, category, names, cure in table:
@@ -214,7 +237,7 @@ class Rules:
                     made = rule(category, said(place, name), cure, is_direct=is_direct)
                     yield found(place, name), made
         yield hash, rule("hash", "hash()", check=hashes_something, is_direct=True)
-        for name in secrets.__all__:
+        for name in ("choice", "randbelow", "randbits", *filter(is_token, secrets.__all__)):
             yield getattr(secrets, name), rule("random", f"secrets.{name}()", DRAW)
         for name, function in vars(random.Random).items():
             if not name.startswith("_") and name not in ("seed", "getstate", "setstate"):
@@ -258,6 +281,14 @@ class Rules:
 def rules() -> Rules:
     """The tables of this process."""
     return Rules()
+
+
+def is_hashable(function: object) -> bool:
+    return isinstance(function, BuiltinFunctionType | BuiltinMethodType)
+
+
+def is_token(name: str) -> bool:
+    return name.startswith("token_")
 
 
 def found(place: Any, name: str) -> Any:

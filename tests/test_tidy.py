@@ -30,6 +30,8 @@ LONG_FILES: dict[str, str] = {  # "edda.room"
     "edda.machine": "one coroutine against one history: feeding and comparing are read together",
     "edda.turn": "one step of one instance, whose order of doing things must be read as a whole",
     "edda.history": "the event classes and both JSON forms, which must be read side by side",
+    "edda_testkit.driver": "what makes a simulation go, one job after another",
+    "edda_testkit.simulation": "all that a test says, a short method for each",
 }
 LONG_FUNCTIONS: dict[str, str] = {}  # "edda.room.Class.function"
 LOCAL_IMPORTS: dict[str, str] = {}  # "edda.room"

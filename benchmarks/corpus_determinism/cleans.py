@@ -1,40 +1,55 @@
 """Workflows that look suspicious and are replayable: nobody may complain."""
 
+import abc
 import asyncio
 import base64
 import bisect
 import calendar
 import collections
+import configparser
 import contextlib
+import contextvars
 import copy
 import csv
 import dataclasses
 import datetime as dt
 import decimal
 import difflib
+import email.message
+import email.utils
 import enum
 import fractions
 import functools
+import graphlib
+import gzip
 import hashlib
 import heapq
 import hmac
 import importlib
+import inspect
 import io
+import ipaddress
 import itertools
 import json
 import logging
 import operator
+import os
 import os.path
 import pathlib
 import pickle
 import pprint
+import queue
 import random
 import re
+import secrets
 import statistics
 import string
 import struct
+import sys
 import textwrap
+import threading
 import time
+import tomllib
 import traceback
 import types
 import typing
@@ -42,8 +57,11 @@ import urllib.parse
 import uuid
 import warnings
 import weakref
+import zipfile
 import zlib
 from datetime import UTC, date, datetime, timedelta
+from unittest import mock
+from xml.etree import ElementTree
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, Field, field_validator
@@ -629,3 +647,195 @@ async def clock_of_ones_own(ctx):
         now = datetime.max
 
     await keep(ctx, f"{Clock().time()} {Clock.now}")
+
+
+# ---- More ------------------------------------------------------------------------------------
+
+
+class Base(abc.ABC):
+    @property
+    @abc.abstractmethod
+    def name(self): ...
+
+
+@functools.total_ordering
+class Priced(Base):
+    def __init__(self, price):
+        self.price = price
+
+    @functools.cached_property
+    def name(self):
+        return f"at {self.price}"
+
+    def __eq__(self, other):
+        return self.price == other.price
+
+    def __lt__(self, other):
+        return self.price < other.price
+
+    def __hash__(self):
+        return hash(("priced", self.price))
+
+
+@workflow
+async def own_hash(ctx):
+    prices = {Priced(1), Priced(2), Priced(1)}
+    await keep(ctx, f"{len(prices)} {max(prices).name} {[p.price for p in sorted(prices)]}")
+
+
+@workflow
+async def compares_digests(ctx):
+    await keep(ctx, f"{secrets.compare_digest('a', 'a')} {hmac.compare_digest('a', 'b')}")
+
+
+@workflow
+async def context_variables(ctx):
+    variable = contextvars.ContextVar("variable", default=1)
+    variable.set(2)
+    await keep(ctx, str(contextvars.copy_context().run(variable.get)))
+
+
+@workflow
+async def thread_locks_without_threads(ctx):
+    lock = threading.RLock()
+    with lock:
+        waiting = queue.Queue()
+        waiting.put(1)
+        await keep(ctx, f"{waiting.get_nowait()} {threading.local() is None}")
+
+
+@workflow
+async def order_of_a_set_is_all_the_same(ctx):
+    for _ in {"ann", "bob", "cyd"}:
+        await keep(ctx, "same")
+    names = {"ann", "bob"}
+    while names:
+        name = min(names)
+        names.discard(name)
+        await keep(ctx, name)
+
+
+@workflow
+async def set_comprehensions(ctx):
+    short = {name[:1] for name in ("ann", "bob", "cyd")}
+    found = any(name.startswith("a") for name in short)
+    await keep(ctx, f"{found} {','.join(sorted(short))} {len({*short, 'x'})}")
+
+
+@workflow
+async def set_made_and_sorted(ctx):
+    names = list({"cyd", "ann", "bob"})
+    names.sort()
+    for name in names:
+        await keep(ctx, name)
+    await asyncio.gather(*(keep(ctx, name) for name in sorted(set(names))))
+
+
+@workflow
+async def xml_and_mail(ctx):
+    tree = ElementTree.fromstring("<a><b>1</b></a>")
+    mail = email.message.EmailMessage()
+    mail["Subject"] = "x"
+    mail.set_content("hello")
+    await keep(ctx, f"{tree.find('b').text} {ElementTree.tostring(tree)} {mail.get_content()}")
+
+
+@workflow
+async def settings_in_memory(ctx):
+    parser = configparser.ConfigParser()
+    parser.read_string("[a]\nb = 1")
+    await keep(ctx, f"{tomllib.loads('a = 1')} {parser['a']['b']} {ipaddress.ip_address('::1')}")
+
+
+@workflow
+async def signatures(ctx):
+    hints = typing.get_type_hints(Model)
+    bound = inspect.signature(fibonacci).bind(3)
+    source = inspect.getsource(fibonacci)
+    await keep(ctx, f"{sorted(hints)} {bound.arguments} {len(source)}")
+
+
+@workflow
+async def mocks(ctx):
+    fake = mock.Mock(return_value=3, **{"other.side_effect": [1, 2]})
+    await keep(ctx, f"{fake(1)} {fake.other()} {fake.call_count} {fake.call_args}")
+
+
+@workflow
+async def writes_to_streams(ctx):
+    sys.stdout.write("x")
+    sys.stdout.flush()
+    print("x", file=sys.stderr, end="")
+    await keep(ctx, f"{os.sep} {os.fspath('a')} {sys.version_info.major}")
+
+
+@workflow
+async def times_parsed(ctx):
+    parsed = time.strptime("2024-01-02", "%Y-%m-%d")
+    at = datetime.strptime("2024-01-02", "%Y-%m-%d").replace(tzinfo=UTC)
+    text = time.strftime("%Y-%m-%d", (2024, 1, 2, 0, 0, 0, 0, 0, 0))
+    await keep(ctx, f"{parsed.tm_yday} {at.timestamp()} {text} {email.utils.format_datetime(at)}")
+
+
+@workflow
+async def sub_workflow(ctx):
+    await named_ids(ctx)
+    if ctx.patched("sub"):
+        await texts(ctx)
+
+
+@workflow
+async def zipped(ctx):
+    raw = io.BytesIO()
+    with zipfile.ZipFile(raw, "w") as archive:
+        archive.writestr(zipfile.ZipInfo("a.txt", (2024, 1, 1, 0, 0, 0)), "a")
+    await keep(ctx, hashlib.sha1(raw.getvalue()).hexdigest() + gzip.compress(b"a", mtime=0).hex())
+
+
+@workflow
+async def timeouts_by_the_loop(ctx):
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout_at(loop.time() + 5):
+        await keep(ctx, "a")
+    barrier = asyncio.Barrier(2)
+    await asyncio.gather(barrier.wait(), barrier.wait())
+
+
+@workflow
+async def exits_in_order(ctx):
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(keep, ctx, "first")
+        stack.push_async_callback(keep, ctx, "second")
+
+
+@workflow
+async def identity(ctx):
+    missing = object()
+    found = {"a": 1}.get("b", missing)
+    await keep(ctx, str(found is missing))
+
+
+@workflow
+async def structures(ctx):
+    kinds = enum.Enum("Kinds", "A B")
+    tree = graphlib.TopologicalSorter({"b": {"a"}, "c": {"b"}})
+    await keep(ctx, f"{[*kinds]} {[*tree.static_order()]} {collections.ChainMap({'a': 1})['a']}")
+
+
+@workflow
+async def cancels_a_task(ctx):
+    task = asyncio.create_task(sleep(ctx, 100))
+    await asyncio.sleep(0)
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+    await keep(ctx, str(task.cancelled()))
+
+
+@workflow
+async def generates_in_order(ctx):
+    def numbers():
+        yield from range(3)
+
+    send = (n * 2 for n in numbers())
+    await keep(ctx, str([*zip(send, "abc", strict=True)]))

@@ -1,15 +1,23 @@
-"""Workflows that do what no replay can repeat. `# PLANT name: category` marks the line."""
+"""Workflows that do what no replay can repeat. `# PLANT <name>: <category>` marks the line."""
 
 import asyncio
+import configparser
 import datetime as dt
+import email.utils
+import enum
 import gc
+import getpass
 import glob
+import gzip
+import http.client
 import json
 import locale
+import multiprocessing
 import os
 import pathlib
 import platform
 import random
+import sched
 import secrets
 import shutil
 import socket
@@ -19,15 +27,19 @@ import sys
 import tempfile
 import threading
 import time
+import timeit
 import urllib.request
 import uuid
+import weakref
 from collections import ChainMap, defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
-from functools import partial, reduce
+from functools import cache, partial, reduce
 from operator import call, methodcaller
 from random import choice as pick
 from random import shuffle
+
+import httpx
 
 from edda import sleep, workflow
 
@@ -36,6 +48,18 @@ from .helpers import Described, Made, Order, Session, Ticket, apply, double, mea
 from .steps import keep
 
 rng = random.Random()
+
+
+class Kind(enum.Enum):
+    A = 1
+    B = 2
+    C = 3
+
+
+class Kinds:
+    made = 0
+
+
 tomorrow = datetime.now() + timedelta(days=1)
 
 
@@ -772,3 +796,255 @@ async def computed_at_import(ctx):
 async def asks_if_replaying(ctx):
     if not ctx.is_replaying:
         await keep(ctx, "first time")  # PLANT asks_if_replaying: state
+
+
+# ---- More of each ------------------------------------------------------------------------------
+
+
+@workflow
+async def message_id(ctx):
+    await keep(ctx, email.utils.make_msgid())  # PLANT message_id: clock
+
+
+@workflow
+async def formatted_date(ctx):
+    await keep(ctx, email.utils.formatdate())  # PLANT formatted_date: clock
+
+
+@workflow
+async def default_timer(ctx):
+    await keep(ctx, str(timeit.default_timer()))  # PLANT default_timer: clock
+
+
+@workflow
+async def scheduler(ctx):
+    made = sched.scheduler(time.monotonic, lambda _: None)
+    made.enter(0, 1, print)  # PLANT scheduler: clock
+    await keep(ctx, "a")
+
+
+@workflow
+async def compressed(ctx):
+    await keep(ctx, gzip.compress(b"a").hex())  # PLANT compressed: clock
+
+
+@workflow
+async def executed(ctx):
+    scope = {}
+    exec("import time; at = time.time()", scope)  # PLANT executed: clock
+    await keep(ctx, str(scope["at"]))
+
+
+@workflow
+async def in_sub_workflow(ctx):
+    await wall(ctx)  # PLANT in_sub_workflow: clock
+
+
+@workflow
+async def in_call_soon(ctx):
+    seen = asyncio.Event()
+
+    def mark():
+        time.time()  # PLANT in_call_soon: clock
+        seen.set()
+
+    asyncio.get_running_loop().call_soon(mark)
+    await seen.wait()
+
+
+@workflow
+async def in_timer_callback(ctx):
+    done = asyncio.get_running_loop().create_future()
+
+    def expire():
+        done.set_result(datetime.now())  # PLANT in_timer_callback: clock
+
+    asyncio.get_running_loop().call_later(5, expire)
+    await keep(ctx, str(await done))
+
+
+@workflow
+async def subclass_now(ctx):
+    class Stamp(datetime):
+        pass
+
+    await keep(ctx, str(Stamp.now()))  # PLANT subclass_now: clock
+
+
+@workflow
+async def cached_clock(ctx):
+    @cache
+    def first():
+        return time.time()  # PLANT cached_clock: clock
+
+    await keep(ctx, str(first() + first()))
+
+
+@workflow
+async def seed_of_none(ctx):
+    await keep(ctx, str(random.Random(None).sample(range(9), 2)))  # PLANT seed_of_none: random
+
+
+@workflow
+async def mapped_draws(ctx):
+    draws = map(random.getrandbits, [8, 8])  # PLANT mapped_draws: random
+    await keep(ctx, str(list(draws)))
+
+
+@workflow
+async def below(ctx):
+    await keep(ctx, str(secrets.randbelow(5)))  # PLANT below: random
+
+
+@workflow
+async def bound_method(ctx):
+    draw = random.randint
+    await keep(ctx, str(draw(1, 6)))  # PLANT bound_method: random
+
+
+@workflow
+async def expands_user(ctx):
+    await keep(ctx, os.path.expanduser("~"))  # PLANT expands_user: environment
+
+
+@workflow
+async def expands_variables(ctx):
+    await keep(ctx, os.path.expandvars("$HOME"))  # PLANT expands_variables: environment
+
+
+@workflow
+async def user_name(ctx):
+    await keep(ctx, getpass.getuser())  # PLANT user_name: environment
+
+
+@workflow
+async def changes_environment(ctx):
+    os.environ["EDDA_CORPUS"] = "1"  # PLANT changes_environment: environment
+    await keep(ctx, "a")
+
+
+@workflow
+async def zone_name(ctx):
+    await keep(ctx, str(time.tzname))  # PLANT zone_name: state
+
+
+@workflow
+async def modified(ctx):
+    await keep(ctx, str(os.path.getmtime(__file__)))  # PLANT modified: files
+
+
+@workflow
+async def writes(ctx):
+    pathlib.Path("no").joinpath("x").write_text("a")  # PLANT writes: files
+
+
+@workflow
+async def walks(ctx):
+    await keep(ctx, str(sum(1 for _ in pathlib.Path().iterdir())))  # PLANT walks: files
+
+
+@workflow
+async def configures(ctx):
+    parser = configparser.ConfigParser()
+    parser.read("no.ini")  # PLANT configures: files
+    await keep(ctx, str(parser.sections()))
+
+
+@workflow
+async def http_connection(ctx):
+    http.client.HTTPConnection("localhost", 9).request("GET", "/")  # PLANT http_connection: network
+
+
+@workflow
+async def uses_httpx(ctx):
+    await keep(ctx, str(httpx.get("http://localhost:9")))  # PLANT uses_httpx: network
+
+
+@workflow
+async def uses_httpx_async(ctx):
+    async with httpx.AsyncClient() as client:  # PLANT uses_httpx_async: network
+        await client.get("http://localhost:9")
+
+
+@workflow
+async def multiprocesses(ctx):
+    multiprocessing.Process(target=print).start()  # PLANT multiprocesses: process
+
+
+@workflow
+async def timer_thread(ctx):
+    threading.Timer(1, print).start()  # PLANT timer_thread: threads
+
+
+@workflow
+async def as_they_complete(ctx):
+    tasks = [keep(ctx, name) for name in "ab"]
+    for each in asyncio.as_completed(tasks):  # PLANT as_they_complete: asyncio
+        await each
+
+
+@workflow
+async def soon_threadsafe(ctx):
+    asyncio.get_running_loop().call_soon_threadsafe(print)  # PLANT soon_threadsafe: asyncio
+    await keep(ctx, "a")
+
+
+@workflow
+async def starts_a_server(ctx):
+    await asyncio.start_server(print, port=0)  # PLANT starts_a_server: asyncio
+
+
+@workflow
+async def first_of_a_set(ctx):
+    await keep(ctx, next(iter({"ann", "bob", "cyd", "dan"})))  # PLANT first_of_a_set: hash
+
+
+@workflow
+async def awaited_in_comprehension(ctx):
+    names = frozenset({"ann", "bob", "cyd", "dan"})
+    done = [await keep(ctx, name) for name in names]  # PLANT awaited_in_comprehension: hash
+    await keep(ctx, str(len(done)))
+
+
+@workflow
+async def tasks_of_a_set(ctx):
+    async with asyncio.TaskGroup() as group:
+        for name in {"ann", "bob", "cyd"} | {"dan", "eve"}:
+            group.create_task(keep(ctx, name))  # PLANT tasks_of_a_set: hash
+
+
+@workflow
+async def enums_in_a_set(ctx):
+    for category in {Kind.A, Kind.B, Kind.C}:
+        await keep(ctx, category.name)  # PLANT enums_in_a_set: hash
+
+
+@workflow
+async def longest_of_a_set(ctx):
+    await keep(ctx, max({"ann", "bob", "cyd", "dan"}, key=len))  # PLANT longest_of_a_set: hash
+
+
+@workflow
+async def weak_set(ctx):
+    class Thing:
+        def __init__(self, number):
+            self.number = number
+
+    things = [Thing(n) for n in range(9)]
+    held = weakref.WeakSet(things)
+    await keep(ctx, str([thing.number for thing in held]))  # PLANT weak_set: hash
+
+
+@workflow
+async def class_counter(ctx):
+    Kinds.made += 1
+    await keep(ctx, str(Kinds.made))  # PLANT class_counter: state
+
+
+@workflow
+async def mutable_default(ctx):
+    def add(item, to=helpers.SEEN):
+        to.append(item)
+        return len(to)
+
+    await keep(ctx, str(add(1)))  # PLANT mutable_default: state
