@@ -92,7 +92,7 @@ def handed_on(call: ast.Call, frame: FrameType) -> Any:
     called = value_of(call.func, frame)
     if isinstance(called, partial):
         return called.func
-    if any(called is carrier for carrier in CARRIERS):
+    if name_of(call.func) == "sort" or any(called is carrier for carrier in CARRIERS):
         for passed in (*call.args, *(each.value for each in call.keywords)):
             value = value_of(passed, frame)
             if callable(value):

@@ -4,6 +4,7 @@ A check is asked about the frame (the caller's for a builtin, its own for a Pyth
 the builtin that is called. In doubt it does not accuse: replays find what goes another way.
 """
 
+import ast
 import io
 import socket
 import sys
@@ -12,7 +13,7 @@ from datetime import date, datetime
 from types import FrameType
 from typing import Any
 
-from edda_testkit.guard_source import UNKNOWN, call_at, value_of
+from edda_testkit.guard_source import UNKNOWN, around_call, call_at, value_of
 
 __all__ = [
     "Check",
@@ -22,10 +23,12 @@ __all__ = [
     "is_database",
     "is_fake_naive",
     "is_fake_zoneless",
+    "is_more_than_key",
     "is_naive",
     "is_numpy_global",
     "is_socket",
     "is_unordered",
+    "is_used",
     "is_zoneless",
     "lacks",
     "lacks_arguments",
@@ -55,13 +58,33 @@ def lacks(name: str) -> Check:
 
 def hashes_something(frame: FrameType, _: object) -> bool:
     """Whether `hash()` was asked about a value whose hash no other process repeats."""
-    if frame.f_code.co_name == "__hash__":  # it makes a key for a dictionary: no order in that
+    # `__hash__` makes a key for a dictionary: no order in that.
+    if frame.f_code.co_name == "__hash__" or not is_more_than_key(frame, None):
         return False
     call = call_at(frame)
     if call is None or len(call.args) != 1:
         return False
     value = value_of(call.args[0], frame)
     return value is UNKNOWN or hashes_by_chance(value)
+
+
+def is_more_than_key(frame: FrameType, _: object) -> bool:
+    """Whether `id()` or `hash()` is more than compared, or looked up: that tells no order."""
+    match around_call(frame):
+        case ast.Compare(ops=ops):
+            return not all(
+                isinstance(each, ast.Eq | ast.NotEq | ast.In | ast.NotIn) for each in ops
+            )
+        case ast.Call(func=ast.Attribute(attr="add" | "discard" | "remove" | "get" | "pop")):
+            return False
+        case ast.Dict() | ast.DictComp() | ast.Set() | ast.SetComp() | ast.Subscript() | ast.Expr():
+            return False
+    return True
+
+
+def is_used(frame: FrameType, _: object) -> bool:
+    """Whether something is made of what a call returns."""
+    return not isinstance(around_call(frame), ast.Expr)
 
 
 def hashes_by_chance(value: object) -> bool:

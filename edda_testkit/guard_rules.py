@@ -48,10 +48,12 @@ from edda_testkit.guard_checks import (
     is_database,
     is_fake_naive,
     is_fake_zoneless,
+    is_more_than_key,
     is_naive,
     is_numpy_global,
     is_socket,
     is_unordered,
+    is_used,
     is_zoneless,
     lacks,
     lacks_arguments,
@@ -145,8 +147,7 @@ DIRECT: tuple[tuple[Any, str, str, str], ...] = (
     (os, "process", "getpid getppid getuid geteuid getgid getlogin getpgid getsid umask", ""),
     (os, "process", "cpu_count process_cpu_count sched_getaffinity", ""),
     (threading, "threads", "get_ident get_native_id current_thread main_thread", ""),
-    (builtins, "hash", "id", ""),
-    (gc, "process", "collect get_objects get_count get_referrers get_referents get_stats", ""),
+    (gc, "process", "get_objects get_count get_referrers get_referents get_stats", ""),
     (sys, "process", "getrefcount _current_frames getallocatedblocks", ""),
 )
 
@@ -236,6 +237,8 @@ class Rules:
                 for name in names.split():
                     made = rule(category, said(place, name), cure, is_direct=is_direct)
                     yield found(place, name), made
+        yield id, rule("hash", "id()", check=is_more_than_key, is_direct=True)
+        yield gc.collect, rule("process", "gc.collect()", check=is_used, is_direct=True)
         yield hash, rule("hash", "hash()", check=hashes_something, is_direct=True)
         for name in ("choice", "randbelow", "randbits", *filter(is_token, secrets.__all__)):
             yield getattr(secrets, name), rule("random", f"secrets.{name}()", DRAW)

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 from types import CodeType, FrameType
-from typing import Any
+from typing import Any, TypeGuard
 
-__all__ = ["UNKNOWN", "allowed_at", "call_at", "function_of", "value_of"]
+__all__ = ["UNKNOWN", "allowed_at", "around_call", "call_at", "function_of", "value_of"]
 
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 ALLOW = re.compile(r"#.*?\bedda:\s*allow\[([\w\s,]*)\]")
@@ -23,9 +23,13 @@ UNKNOWN = object()
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One parsed file: its calls by where they end, and its functions by where they begin."""
+    """One parsed file: its calls by where they end, its functions by where they begin, and more.
+
+    `around` is the node that each call is a part of.
+    """
 
     calls: dict[tuple[int, int], ast.Call]
+    around: dict[ast.Call, ast.AST]
     functions: dict[tuple[int, str], ast.AST]
     statements: list[tuple[int, int]]
 
@@ -37,6 +41,12 @@ def call_at(frame: FrameType) -> ast.Call | None:
     if position is None or source is None:
         return None
     return source.calls.get(position[1::2])
+
+
+def around_call(frame: FrameType) -> ast.AST | None:
+    """What the call expression that a frame is executing is a part of."""
+    call, source = call_at(frame), parsed(frame.f_code.co_filename)
+    return None if call is None or source is None else source.around.get(call)
 
 
 def function_of(code: CodeType) -> ast.AST | None:
@@ -107,7 +117,9 @@ def parsed(name: str) -> Source | None:
     calls: dict[tuple[int, int], ast.Call] = {}
     functions: dict[tuple[int, str], ast.AST] = {}
     statements: list[tuple[int, int]] = []
+    around: dict[ast.Call, ast.AST] = {}
     for node in ast.walk(tree):
+        around |= {each: node for each in ast.iter_child_nodes(node) if is_call(each)}
         match node:
             case ast.Call(end_lineno=int(line), end_col_offset=int(column)):
                 calls[line, column] = node
@@ -118,7 +130,11 @@ def parsed(name: str) -> Source | None:
                 functions[node.lineno, "<lambda>"] = node
         if isinstance(node, ast.stmt):
             statements.append(span_of(node))
-    return Source(calls, functions, sorted(statements))
+    return Source(calls, around, functions, sorted(statements))
+
+
+def is_call(node: ast.AST) -> TypeGuard[ast.Call]:
+    return isinstance(node, ast.Call)
 
 
 def span_of(node: ast.stmt) -> tuple[int, int]:

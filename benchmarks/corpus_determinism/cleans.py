@@ -20,6 +20,7 @@ import email.utils
 import enum
 import fractions
 import functools
+import gc
 import graphlib
 import gzip
 import hashlib
@@ -839,3 +840,13 @@ async def generates_in_order(ctx):
 
     send = (n * 2 for n in numbers())
     await keep(ctx, str([*zip(send, "abc", strict=True)]))
+
+
+@workflow
+async def addresses_as_keys(ctx):
+    a, b = object(), object()
+    seen = {id(a)}
+    seen.add(id(b))
+    names = {id(a): "a"}
+    gc.collect()
+    await keep(ctx, f"{id(a) in seen} {id(a) == id(b)} {names[id(a)]} {hash('x') == hash('x')}")

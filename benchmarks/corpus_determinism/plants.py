@@ -1048,3 +1048,16 @@ async def mutable_default(ctx):
         return len(to)
 
     await keep(ctx, str(add(1)))  # PLANT mutable_default: state
+
+
+@workflow
+async def sorts_by_address(ctx):
+    things = [Order(1), Order(2)]
+    things.sort(key=id)  # PLANT sorts_by_address: hash
+    await keep(ctx, str(things[0].number))
+
+
+@workflow
+async def key_of_addresses(ctx):
+    things = sorted([Order(1), Order(2)], key=lambda one: id(one))  # PLANT key_of_addresses: hash
+    await keep(ctx, str(things[0].number))
