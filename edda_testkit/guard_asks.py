@@ -14,7 +14,7 @@ import operator
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from types import CodeType, FrameType
 from typing import Any
 
@@ -88,13 +88,16 @@ def sightings(caller: FrameType, users: tuple[FrameType, ...]) -> Iterator[Sight
 
 
 def handed_on(call: ast.Call, frame: FrameType) -> Any:
-    """The function that a call hands to C, or the one behind the `partial` that it calls."""
-    called = value_of(call.func, frame)
+    """The function that a call hands to C, or the one behind the `partial` that it calls.
+
+    Of what is known to every run of the function: it is asked once.
+    """
+    called = value_of(call.func, frame, is_global=True)
     if isinstance(called, partial):
         return called.func
     if name_of(call.func) == "sort" or any(called is carrier for carrier in CARRIERS):
         for passed in (*call.args, *(each.value for each in call.keywords)):
-            value = value_of(passed, frame)
+            value = value_of(passed, frame, is_global=True)
             if callable(value):
                 return value.func if isinstance(value, partial) else value
     return None
@@ -191,15 +194,19 @@ def is_plain(value: object) -> bool:
 
 # ---- Source, once for each function ----------------------------------------------------------
 
-# By the id of a code object, which is kept so that the id stays its own.
-KEPT: dict[int, tuple[CodeType, Suspects]] = {}
+
+@cache
+def kept() -> dict[int, tuple[CodeType, Suspects]]:
+    """By the id of a code object, which is kept so that the id stays its own."""
+    return {}
 
 
 def suspects_of(frame: FrameType) -> Suspects:
-    kept = KEPT.get(id(frame.f_code))
-    if kept is None:
-        kept = KEPT[id(frame.f_code)] = frame.f_code, read(frame)
-    return kept[1]
+    code = frame.f_code
+    found = kept().get(id(code))
+    if found is None:
+        found = kept()[id(code)] = code, read(frame)
+    return found[1]
 
 
 def read(frame: FrameType) -> Suspects:

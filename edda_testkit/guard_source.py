@@ -69,20 +69,29 @@ def allowed_at(frame: FrameType, line: int) -> Iterator[str]:
             yield from match[1].replace(",", " ").split()
 
 
-def value_of(node: ast.AST, frame: FrameType) -> Any:
+def value_of(node: ast.AST, frame: FrameType, *, is_global: bool = False) -> Any:
     """The value of a constant, a name or a dotted name, without running anybody's code.
 
-    `UNKNOWN` for everything else.
+    `UNKNOWN` for everything else, and with `is_global` for what only this frame knows.
     """
     match node:
         case ast.Constant(value=value):
             return value
         case ast.Name(id=name):
-            for scope in (frame.f_locals, frame.f_globals, frame.f_builtins):
-                if name in scope:
-                    return scope[name]
+            code = frame.f_code
+            if not is_global:
+                scopes: tuple[dict[str, Any], ...] = (
+                    frame.f_locals,
+                    frame.f_globals,
+                    frame.f_builtins,
+                )
+            elif name in (*code.co_varnames, *code.co_cellvars, *code.co_freevars):
+                return UNKNOWN
+            else:
+                scopes = (frame.f_globals, frame.f_builtins)
+            return next((scope[name] for scope in scopes if name in scope), UNKNOWN)
         case ast.Attribute(value=inner, attr=name):
-            owner = value_of(inner, frame)
+            owner = value_of(inner, frame, is_global=is_global)
             if isinstance(owner, type):
                 # Class methods of builtin classes are made on access; user metaclasses are not run.
                 if type(owner) is type or type(owner).__module__.startswith("freezegun"):

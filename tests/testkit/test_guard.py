@@ -343,6 +343,22 @@ def test_a_debugger_may_stop_in_it():
     assert "(Pdb)" in out.getvalue()
 
 
+def test_a_callback_that_one_caller_passes_is_not_held_against_another():
+    """What is known of a function's arguments holds for that call of it only."""
+
+    async def listed(ctx, function):
+        return await keep(ctx, str(list(map(function, ["x"]))))
+
+    @workflow
+    async def calls_both(ctx, name: str):
+        await listed(ctx, {"getpid": lambda _: os.getpid(), "upper": str.upper}[name])
+
+    with Simulation() as sim:
+        with pytest.raises(NondeterministicCall):
+            sim.start(calls_both, "getpid")
+        assert sim.start(calls_both, "upper").status == "completed"
+
+
 # ---- Beside other profilers ----------------------------------------------------------------------
 
 
