@@ -16,54 +16,42 @@ from typing import Any, TypeGuard
 
 __all__ = ["UNKNOWN", "allowed_at", "around_call", "call_at", "function_of", "value_of"]
 
-FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 ALLOW = re.compile(r"#.*?\bedda:\s*allow\[([\w\s,]*)\]")
 UNKNOWN = object()
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One parsed file: its calls by where they end, its functions by where they begin, and more.
-
-    `around` is the node that each call is a part of.
-    """
+    """One file's expressions: its calls by where they end, and what each is a part of."""
 
     calls: dict[tuple[int, int], ast.Call]
     around: dict[ast.Call, ast.AST]
-    functions: dict[tuple[int, str], ast.AST]
     statements: list[tuple[int, int]]
 
 
 def call_at(frame: FrameType) -> ast.Call | None:
     """The call expression that a frame is executing."""
     position = position_of(frame)
-    source = parsed(frame.f_code.co_filename)
-    if position is None or source is None:
-        return None
-    return source.calls.get(position[1::2])
+    return None if position is None else source_of(frame).calls.get(position[1::2])
 
 
 def around_call(frame: FrameType) -> ast.AST | None:
     """What the call expression that a frame is executing is a part of."""
-    call, source = call_at(frame), parsed(frame.f_code.co_filename)
-    return None if call is None or source is None else source.around.get(call)
+    call = call_at(frame)
+    return None if call is None else source_of(frame).around.get(call)
 
 
 def function_of(code: CodeType) -> ast.AST | None:
     """The definition behind a code object."""
-    source = parsed(code.co_filename)
-    return None if source is None else source.functions.get((code.co_firstlineno, code.co_name))
+    return functions_in(code.co_filename).get((code.co_firstlineno, code.co_name))
 
 
 def allowed_at(frame: FrameType, line: int) -> Iterator[str]:
     """The categories that a comment on the statement at a line allows."""
     name = frame.f_code.co_filename
     lines = linecache.getlines(name, frame.f_globals)
-    first = last = line
-    source = parsed(name)
-    if source is not None:
-        around = [span for span in source.statements if span[0] <= line <= span[1]]
-        first, last = max(around, default=(line, line))
+    around = [span for span in source_of(frame).statements if span[0] <= line <= span[1]]
+    first, last = max(around, default=(line, line))
     for text in lines[first - 1 : last]:
         for match in ALLOW.finditer(text):
             yield from match[1].replace(",", " ").split()
@@ -115,31 +103,47 @@ def position_of(frame: FrameType) -> tuple[int, int, int, int] | None:
 
 
 @lru_cache(maxsize=256)
-def parsed(name: str) -> Source | None:
-    """A file's source, parsed; None when it cannot be had."""
+def parsed(name: str) -> ast.Module:
+    """A file's tree; an empty one when there is no source."""
     try:
-        tree = ast.parse("".join(linecache.getlines(name)))
+        return ast.parse("".join(linecache.getlines(name)))
     except (SyntaxError, ValueError):
-        return None
-    if not tree.body:
-        return None
+        return ast.Module([], [])
+
+
+@lru_cache(maxsize=256)
+def functions_in(name: str) -> dict[tuple[int, str], ast.AST]:
+    """A file's functions by where they begin. Only statements are gone through: it is quick."""
+    found: dict[tuple[int, str], ast.AST] = {}
+    left: list[ast.AST] = [parsed(name)]
+    while left:
+        node = left.pop()
+        for field in ("body", "orelse", "finalbody", "handlers", "cases"):
+            left += getattr(node, field, ())
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            first = min([node.lineno, *(each.lineno for each in node.decorator_list)])
+            found[first, node.name] = node
+    return found
+
+
+def source_of(frame: FrameType) -> Source:
+    return indexed(frame.f_code.co_filename)
+
+
+@lru_cache(maxsize=256)
+def indexed(name: str) -> Source:
+    """All expressions of a file. Takes its time, and is wanted only where something is found."""
     calls: dict[tuple[int, int], ast.Call] = {}
-    functions: dict[tuple[int, str], ast.AST] = {}
-    statements: list[tuple[int, int]] = []
     around: dict[ast.Call, ast.AST] = {}
-    for node in ast.walk(tree):
-        around |= {each: node for each in ast.iter_child_nodes(node) if is_call(each)}
-        match node:
-            case ast.Call(end_lineno=int(line), end_col_offset=int(column)):
-                calls[line, column] = node
-            case ast.FunctionDef() | ast.AsyncFunctionDef():
-                first = min([node.lineno, *(each.lineno for each in node.decorator_list)])
-                functions[first, node.name] = node
-            case ast.Lambda():
-                functions[node.lineno, "<lambda>"] = node
+    statements: list[tuple[int, int]] = []
+    for node in ast.walk(parsed(name)):
+        for child in ast.iter_child_nodes(node):
+            if is_call(child):
+                calls[child.end_lineno or 0, child.end_col_offset or 0] = child
+                around[child] = node
         if isinstance(node, ast.stmt):
             statements.append(span_of(node))
-    return Source(calls, around, functions, sorted(statements))
+    return Source(calls, around, sorted(statements))
 
 
 def is_call(node: ast.AST) -> TypeGuard[ast.Call]:
