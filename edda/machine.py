@@ -18,6 +18,7 @@ Deliberately absent: performing anything, storing anything, and the vocabulary o
 import asyncio
 from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from contextvars import Context
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -126,10 +127,14 @@ class Decision:
 
 
 class Machine:
-    """Drives one instance of `program`. Feed it events, ask it for decisions, close it."""
+    """Drives one instance of `program`. Feed it events, ask it for decisions, close it.
+
+    `watch` is entered whenever the program's code may run: a tracer's or a guard's place.
+    """
 
     def __init__(self, program: Program) -> None:
         self.program = program
+        self.watch: AbstractContextManager[object] = nullcontext()
         self.open: dict[str, Open] = {}
         self.outcome: Outcome | None = None
         self.is_replaying = False
@@ -163,7 +168,7 @@ class Machine:
         self.is_replaying = len(events) > 1
         self._patches = {event.id: True for event in events if isinstance(event, Patched)}
         try:
-            with self._loop.running():
+            with self._loop.running(), self.watch:
                 for event in events:
                     self.feed(event, events)
         finally:
@@ -204,7 +209,8 @@ class Machine:
         """Feed a new event, to be committed: what `decide` returns begins with it."""
         self._settle()
         self._decided.append(event)
-        self.feed(event)
+        with self.watch:
+            self.feed(event)
 
     def decide(self) -> Decision:
         """All that is new since the last decision."""

@@ -11,7 +11,7 @@ import json
 import logging
 import sys
 import uuid
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from datetime import datetime
 from hashlib import blake2b
 from random import Random
@@ -20,6 +20,7 @@ from typing import Any, Concatenate, Generic, NoReturn, ParamSpec, TypeVar, over
 from edda.codec import Parameters, Value, result_of
 from edda.commands import ResultAsk, StartAsk
 from edda.current import current_host
+from edda.determinism import as_categories
 from edda.errors import ArgumentError, DefinitionError, NotReplayableError, sentence
 from edda.history import Started
 from edda.loop import WorkflowLoop, user_site
@@ -134,8 +135,10 @@ class Workflow(Generic[P, R]):
         *,
         name: str | None = None,
         start_on: str | bool | None = None,
+        allow: Iterable[str] = (),
     ) -> None:
         check_definition(fn, "workflow")
+        self.allow = as_categories(allow, f"@workflow on {fn.__qualname__!r}")
         if not inspect.iscoroutinefunction(fn):
             raise DefinitionError(
                 f"The workflow {fn.__qualname__!r} is a plain function: workflows wait, so it "
@@ -293,22 +296,28 @@ def workflow(fn: Callable[Concatenate[C, P], Coroutine[Any, Any, R]], /) -> Work
 
 @overload
 def workflow(
-    *, name: str | None = None, start_on: str | bool | None = None
+    *, name: str | None = None, start_on: str | bool | None = None, allow: Iterable[str] = ()
 ) -> Callable[[Callable[Concatenate[C, P], Coroutine[Any, Any, R]]], Workflow[P, R]]: ...
 
 
 def workflow(
-    fn: Any = None, /, *, name: str | None = None, start_on: str | bool | None = None
+    fn: Any = None,
+    /,
+    *,
+    name: str | None = None,
+    start_on: str | bool | None = None,
+    allow: Iterable[str] = (),
 ) -> Any:
     """Make an `async def f(ctx, ...)` a durable workflow, stored under `name` or its own name.
 
     With `start_on`, every event of that type (True: of the workflow's name) that an app accepts
-    starts an instance; the members of its data are the arguments. Raises `DefinitionError` for
+    starts an instance; the members of its data are the arguments. `allow` lists the categories of
+    calls (`edda.determinism`) that tests shall not report in it. Raises `DefinitionError` for
     anything that is not an `async def` with a context parameter.
     """
 
     def decorate(fn: Callable[..., Coroutine[Any, Any, Any]]) -> Workflow[Any, Any]:
-        definition: Workflow[Any, Any] = Workflow(fn, name=name, start_on=start_on)
+        definition: Workflow[Any, Any] = Workflow(fn, name=name, start_on=start_on, allow=allow)
         if "<locals>" not in fn.__qualname__:
             known = registry.setdefault(definition.name, [])
             # A module that is loaded again (a reload, a test's second import) replaces its own.

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from edda_testkit.errors import (
         GoldenMismatch,
         Misuse,
+        NondeterminismWarning,
+        NondeterministicCall,
         NotReplayableRun,
         Stalled,
         StubError,
@@ -30,6 +32,8 @@ __all__ = [
     "Call",
     "GoldenMismatch",
     "Misuse",
+    "NondeterminismWarning",
+    "NondeterministicCall",
     "NotReplayableRun",
     "Run",
     "Simulation",

@@ -28,7 +28,13 @@ from edda.ports import Call as EngineCall
 from edda.turn import Step, Turn
 from edda.workflow import Workflow
 from edda_testkit.clock import VirtualClock, VirtualLoop
-from edda_testkit.errors import Misuse, Stalled
+from edda_testkit.errors import (
+    Misuse,
+    NondeterminismWarning,
+    NondeterministicCall,
+    Stalled,
+)
+from edda_testkit.guard import Guard
 from edda_testkit.runs import Run
 from edda_testkit.stubs import Call, Stubs
 
@@ -47,12 +53,16 @@ FOR_EVER = datetime(9999, 1, 1, tzinfo=UTC)
 class Driver:
     """Drives one app's instances in virtual time. `broken` is raised by the next `settle`."""
 
-    def __init__(self, app: EddaApp, clock: VirtualClock, outside_seconds: float) -> None:
+    def __init__(
+        self, app: EddaApp, clock: VirtualClock, outside_seconds: float, guard: Guard
+    ) -> None:
         self.app = app
+        self.guard = guard
         self.clock = clock
         self.runs: dict[str, Run] = {}
         self.made: list[Call] = []
         self.broken: list[BaseException] = []
+        self.abandoned: set[str] = set()
         self.stubs = Stubs(self.broken.append)
         self._outside_seconds = outside_seconds
         self._turns: dict[str, Turn] = {}
@@ -196,6 +206,7 @@ class Driver:
             models=self.app.models,
             observe=self.app.hooks.observe,
         )
+        turn.machine.watch = self.guard.watch(workflow)
         self.run_of(turn.instance_id, workflow)
         self._current = turn.instance_id
         self._turns[turn.instance_id] = turn
@@ -209,6 +220,9 @@ class Driver:
             step = self.wait(coroutine)
         except LeaseLost:
             step = Step(is_over=True, dropped=tuple(turn.in_flight))
+        except (NondeterministicCall, NondeterminismWarning) as error:
+            self._abandon(turn, error)
+            raise
         for call_id in step.dropped:
             task = self._tasks.pop((turn.instance_id, call_id), None)
             if task is not None:
@@ -223,6 +237,15 @@ class Driver:
             del self._turns[turn.instance_id]
         elif step.due is not None:
             self._dues[turn.instance_id] = step.due
+
+    def _abandon(self, turn: Turn, error: BaseException) -> None:
+        """End a turn that the guard has stopped: nothing of its last step is committed."""
+        self.abandoned.add(turn.instance_id)
+        del self._turns[turn.instance_id]
+        self._dues.pop(turn.instance_id, None)
+        turn.close()
+        if self._is_moving:
+            self.broken.append(error)  # what called this, sim.call() perhaps, may swallow it
 
     # ---- Calls -----------------------------------------------------------------------------------
 
@@ -313,6 +336,9 @@ class Driver:
         try:
             self.settle()
             yield
+        except (NondeterministicCall, NondeterminismWarning) as error:
+            self.broken[:] = [each for each in self.broken if each is not error]
+            raise
         finally:
             self._is_moving = False
 

@@ -10,6 +10,8 @@ from pathlib import Path
 __all__ = [
     "GoldenMismatch",
     "Misuse",
+    "NondeterminismWarning",
+    "NondeterministicCall",
     "NotReplayableRun",
     "Stalled",
     "StubError",
@@ -90,6 +92,45 @@ class GoldenMismatch(AssertionError):  # noqa: N818 - reads as what it is
             f"Where the change is meant, `pytest --edda-update` will {cure}; review it as code.\n"
             f"The file is {path}."
         )
+
+
+class NondeterministicCall(BaseException):
+    """Workflow code called what a replay cannot repeat.
+
+    A `BaseException`, so that no `except Exception` of a workflow takes it for one of its own.
+    `category` is one of `edda.determinism`; `file` and `line` are the innermost line of the
+    user's, `call` is what it led to, `chain` the way there from the workflow.
+    """
+
+    def __init__(
+        self,
+        workflow: str,
+        category: str,
+        call: str,
+        cure: str,
+        *,
+        chain: Sequence[str],
+        file: str,
+        line: int,
+        site: str,
+    ) -> None:
+        said = f"The workflow {workflow!r} called {call} at {site}, which no replay can repeat."
+        allow = (
+            f"`# edda: allow[{category}]` on one of these lines, or "
+            f"@workflow(allow=[{category!r}]), allows it."
+        )
+        super().__init__("\n".join([said, *_indented(chain), f"{category}: {cure}", allow]))
+        self.workflow = workflow
+        self.category = category
+        self.call = call
+        self.cure = cure
+        self.chain = tuple(chain)
+        self.file = file
+        self.line = line
+
+
+class NondeterminismWarning(UserWarning):
+    """The same as a warning, with `guard="warn"`."""
 
 
 def _indented(lines: Sequence[str]) -> list[str]:

@@ -49,6 +49,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="on",
         help="replay golden histories under other hash seeds, time zones, locales (default: on)",
     )
+    group.addoption(
+        "--edda-guard",
+        choices=("strict", "warn", "off"),
+        help="what becomes of workflow code that no replay can repeat (default: edda_guard)",
+    )
+    parser.addini(
+        "edda_guard",
+        help="what becomes of workflow code that no replay can repeat: strict (default), warn, off",
+        default="strict",
+    )
     parser.addini(
         "edda_freeze",
         help="how virtual time is shown to code: freezegun (default), time-machine or off",
@@ -60,7 +70,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Register the marker, and the lint if it is asked for."""
     config.addinivalue_line(
         "markers",
-        "edda(replay=True, unused_stubs=False, strict_events=False, start=None, seed=0): "
+        "edda(replay=True, unused_stubs=False, strict_events=False, guard=None, start=None, "
+        "seed=0): "
         "options of the edda_sim of this test, those of edda_testkit.Simulation",
     )
     if config.getoption("--edda-lint"):
@@ -190,6 +201,10 @@ def _enter(item: pytest.Item) -> None:
         sqlite = importlib.import_module("edda.stores.sqlite")
         session.options["store"] = sqlite.DirectSqliteStore
     session.goldens = lambda: _golden().goldens_for(item)
+    mode = config.getoption("--edda-guard") or config.getini("edda_guard")
+    if mode not in ("strict", "warn", "off"):
+        raise pytest.UsageError(f"edda_guard must be strict, warn or off, got {mode!r}")
+    session.options["guard"] = mode
     item.stash[SESSION] = session
     kit.current_session.set(session)
 

@@ -1,11 +1,14 @@
 """Every test is a replay test: recorded runs are replayed under other circumstances.
 
-A history is replayed from scratch and from its prefixes, with another seed in the
-global `random`; who calls this shifts the clock. The machine compares every ask; here is only
-decided what to replay and how to say what went wrong.
+A history is replayed from scratch and from its prefixes, as if in another process; who calls this
+shifts the clock. The machine compares every ask; here is only decided what to replay, under which
+circumstances, and how to say what went wrong.
 """
 
+import os
 import random
+import re
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -15,8 +18,9 @@ from edda.history import Answered, Asked, CancelRequested, Event, Started
 from edda.machine import Machine
 from edda.workflow import Workflow
 from edda_testkit.errors import NotReplayableRun
+from edda_testkit.guard import Guard
 
-__all__ = ["check_replay"]
+__all__ = ["check_replay", "elsewhere"]
 
 # Events to feed to replays of one run: about half a second's worth.
 MOST_EVENTS = 25_000
@@ -25,14 +29,19 @@ Definition = Workflow[..., object]
 
 
 def check_replay(
-    workflow: Definition, instance_id: str, events: Sequence[Event], pending: Sequence[Ask] = ()
+    workflow: Definition,
+    instance_id: str,
+    events: Sequence[Event],
+    pending: Sequence[Ask] = (),
+    guard: Guard | None = None,
 ) -> None:
     """Replay one run from scratch and from every prefix. Raises `NotReplayableRun`.
 
-    `pending` are the asks of a run under way that will be committed with their first answer.
+    `pending` are the asks of a run under way that will be committed with their first answer;
+    `guard` watches the code when it is replayed whole: prefixes run nothing else.
     """
-    with _other_randomness():
-        _replay(workflow, instance_id, events, "replayed from scratch", pending)
+    with elsewhere():
+        _replay(workflow, instance_id, events, "replayed from scratch", pending, guard)
         for length in _prefixes(events):
             how = f"replayed from its first {length} of {len(events)} events"
             _replay(workflow, instance_id, events[:length], how)
@@ -47,15 +56,18 @@ def _prefixes(events: Sequence[Event]) -> list[int]:
     return found[::-step][::-1]
 
 
-def _replay(
+def _replay(  # noqa: PLR0917 - its callers are above
     workflow: Definition,
     instance_id: str,
     events: Sequence[Event],
     how: str,
     pending: Sequence[Ask] = (),
+    guard: Guard | None = None,
 ) -> None:
     run = f"{workflow.name} {instance_id!r}"
     machine = Machine(workflow.program(instance_id))
+    if guard is not None:
+        machine.watch = guard.watch(workflow)
     try:
         machine.replay(events)
         fresh = [
@@ -72,6 +84,22 @@ def _replay(
         raise NotReplayableRun(run, how, f"It asks for more than its history has: {asked}.")
 
 
+# ---- Other circumstances -----------------------------------------------------------------------
+
+
+@contextmanager
+def elsewhere() -> Iterator[None]:
+    """As if in another process: other randomness, another environment and zone, other addresses.
+
+    All is as it was afterwards. Who calls this shifts the clock. What stays is the seed of
+    hashes, which only another interpreter has.
+    """
+    with _other_randomness(), _other_environment():
+        ballast = _other_addresses()
+        yield
+        del ballast
+
+
 @contextmanager
 def _other_randomness() -> Iterator[None]:
     state = random.getstate()
@@ -80,3 +108,42 @@ def _other_randomness() -> Iterator[None]:
         yield
     finally:
         random.setstate(state)
+
+
+# What the interpreter, its tools and the operating system need as it is.
+KEPT_VARIABLES = re.compile(
+    "(COV|DYLD|EDDA|HYPOTHESIS|LD_|PATH|PYDEV|PYTEST|PYTHON|SYSTEM|TEMP|TMP|VIRTUAL_ENV|WIN).*",
+    re.IGNORECASE,
+)
+
+
+@contextmanager
+def _other_environment() -> Iterator[None]:
+    saved = dict(os.environ)
+    changed = {name: f"{value}-elsewhere" for name, value in saved.items()}
+    kept = {name: value for name, value in saved.items() if KEPT_VARIABLES.fullmatch(name)}
+    try:
+        os.environ.update(changed | kept | {"TZ": "ELS-05:45", "EDDA_REPLAY": "elsewhere"})
+        _set_zone()
+        yield
+    finally:
+        os.environ.update(saved)
+        for name in set(os.environ).difference(saved):
+            del os.environ[name]
+        _set_zone()
+
+
+def _set_zone() -> None:
+    if hasattr(time, "tzset"):  # not on Windows
+        time.tzset()
+
+
+def _other_addresses() -> list[object]:
+    """Ballast to hold: memory is handed out in the order it was given back, so in another one."""
+    held: list[object] = []
+    for size in range(1, 200, 16):
+        blocks = [bytes(size) for _ in range(16)]
+        held += blocks[::2]
+        freed = blocks[1::4] + blocks[:2:-4]  # in this order, beginning with the last
+        del blocks, freed
+    return held

@@ -17,6 +17,7 @@ from edda import (
     workflow,
 )
 from edda.events import as_envelope
+from edda_testkit import NondeterministicCall
 
 
 @workflow
@@ -210,16 +211,19 @@ def test_start_in_an_activity(sim):
     assert len(sim.runs) == 2
 
 
-def test_start_without_a_context(sim):
-    """In workflow code it says to pass the context."""
+def test_start_without_a_context(world):
+    """In workflow code it says to pass the context; in a test the guard says it first."""
 
     @workflow
     async def careless(ctx):
         await double.start(4)
 
-    run = sim.start(careless)
-    assert isinstance(run.error, NotReplayableError)
-    assert "await double.start(ctx, ...)" in str(run.error)
+    with world(guard="off") as sim:
+        run = sim.start(careless)
+        assert isinstance(run.error, NotReplayableError)
+        assert "await double.start(ctx, ...)" in str(run.error)
+    with world() as sim, pytest.raises(NondeterministicCall, match="Pass the context"):
+        sim.start(careless)
 
 
 def test_bad_arguments(sim):

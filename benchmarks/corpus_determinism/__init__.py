@@ -1,0 +1,1 @@
+"""Workflows to judge the judges of determinism by: planted, and clean for all they look."""

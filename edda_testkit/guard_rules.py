@@ -1,0 +1,347 @@
+"""Which calls a replay cannot repeat: tables of the functions themselves.
+
+Builtins are found by the object that is called and Python functions by their code, so that an
+alias hides nothing; methods of values by their name, and then by the value they are bound to.
+Absent: who called (`guard_frames`), and whether it matters this time (`guard_checks`).
+"""
+
+import asyncio
+import builtins
+import gc
+import io
+import locale
+import multiprocessing.process
+import os
+import platform
+import random
+import secrets
+import signal
+import socket
+import sqlite3
+import ssl
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+import uuid
+import webbrowser
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import date, datetime
+from functools import cache
+from types import BuiltinFunctionType, BuiltinMethodType, CodeType, FrameType
+from typing import Any
+from weakref import WeakSet
+
+from edda import waiting
+from edda.activity import Activity
+from edda.determinism import CATEGORIES
+from edda.errors import NotReplayableError
+from edda.loop import WorkflowLoop
+from edda_testkit.guard_checks import (
+    Check,
+    hashes_something,
+    is_clock_class,
+    is_database,
+    is_fake_naive,
+    is_fake_zoneless,
+    is_more_than_key,
+    is_naive,
+    is_numpy_global,
+    is_socket,
+    is_unordered,
+    is_used,
+    is_zoneless,
+    lacks,
+    lacks_arguments,
+    reads_a_file,
+)
+
+__all__ = ["IN_SET_ORDER", "NETWORK_LIBRARIES", "Rule", "Rules", "rules"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One call that workflow code must not make.
+
+    `check` says whether it does harm this time. An `is_direct` rule holds for the user's own
+    lines only: libraries have good reasons. A `by_edda` one is about what the engine refuses; an
+    `is_ask` one is no harm in itself, but the moment to look around (`guard_asks`).
+    """
+
+    category: str
+    call: str
+    cure: str
+    check: Check | None = None
+    is_direct: bool = False
+    by_edda: bool = False
+    is_ask: bool = False
+
+
+def rule(category: str, call: str, cure: str = "", **options: Any) -> Rule:
+    return Rule(category, call, cure or CATEGORIES[category], **options)
+
+
+# ---- The tables ------------------------------------------------------------------------------
+
+NOW = "Use ctx.now(): the time of the event that is handled, the same on every replay."
+SLEEP = "Use `await sleep(ctx, seconds)` or `await asyncio.sleep(seconds)`, which are durable."
+ZONE = "It depends on the time zone of the machine: name the zone, as in ZoneInfo('Europe/Oslo')."
+DRAW = "Use ctx.random, a random.Random that draws the same on every replay."
+IDS = "Use ctx.uuid4(), or uuid.uuid5(namespace, name) for an id made of what is known."
+TO_LOCAL, OF_NAIVE = "astimezone() to the machine's zone", "timestamp() of a naive datetime"
+ORDER = "The order of a set differs from process to process: use sorted(...), a list or a dict."
+
+# Where, category, names (a dotted one is a class's), and the cure if it is not the category's.
+FUNCTIONS: tuple[tuple[Any, str, str, str], ...] = (
+    (time, "clock", "process_time process_time_ns thread_time thread_time_ns ctime", NOW),
+    (time, "clock", "clock_gettime clock_gettime_ns", NOW),
+    (time, "clock", "sleep", SLEEP),
+    (time, "environment", "tzset mktime", ZONE),
+    (os, "random", "urandom getrandom", DRAW),
+    (uuid, "random", "uuid1 uuid4 uuid6 uuid7 uuid8 getnode", IDS),
+    (os, "environment", "getenv getenvb putenv unsetenv getcwd getcwdb get_terminal_size", ""),
+    (os._Environ, "environment", "__getitem__ __iter__ __len__ copy", ""),
+    (os._Environ, "environment", "__setitem__ __delitem__", ""),
+    (locale, "environment", "getlocale getdefaultlocale getpreferredencoding getencoding", ""),
+    (locale, "environment", "setlocale localeconv strcoll strxfrm currency nl_langinfo", ""),
+    (os, "files", "open listdir scandir stat lstat fstat access walk fwalk remove unlink", ""),
+    (os, "files", "rename renames replace mkdir makedirs rmdir removedirs readlink link", ""),
+    (os, "files", "symlink chdir chmod chown truncate utime statvfs read write close fsync", ""),
+    (os, "files", "mkfifo sendfile pipe", ""),
+    (builtins, "files", "open", ""),
+    (io, "files", "open_code", ""),
+    (tempfile, "files", "mkstemp mkdtemp mktemp gettempdir NamedTemporaryFile TemporaryFile", ""),
+    (tempfile, "files", "TemporaryDirectory.__init__ SpooledTemporaryFile.rollover", ""),
+    (sqlite3, "files", "connect", ""),
+    (socket, "network", "socket.__init__ create_connection create_server getaddrinfo", ""),
+    (socket, "network", "gethostbyname gethostbyname_ex gethostbyaddr getnameinfo getfqdn", ""),
+    (socket, "network", "getservbyname socketpair if_nameindex", ""),
+    (urllib.request, "network", "urlopen urlretrieve OpenerDirector.open", ""),
+    (socket, "process", "gethostname", ""),
+    (subprocess, "process", "Popen.__init__ run call check_call check_output getoutput", ""),
+    (os, "process", "system popen fork forkpty posix_spawn posix_spawnp spawnv spawnve", ""),
+    (os, "process", "execv execve kill killpg wait waitpid abort times getloadavg", ""),
+    (os, "process", "uname", ""),
+    (platform, "process", "node platform uname system release version machine processor", ""),
+    (platform, "process", "libc_ver mac_ver win32_ver python_version python_implementation", ""),
+    (platform, "process", "architecture freedesktop_os_release", ""),
+    (signal, "process", "signal alarm setitimer raise_signal pause sigwait", ""),
+    (ssl, "random", "RAND_bytes", DRAW),
+    (multiprocessing.process.BaseProcess, "process", "start", ""),
+    (webbrowser, "process", "open open_new open_new_tab", ""),
+    (builtins, "process", "input", ""),
+    (threading, "threads", "Thread.start Timer.__init__ Event.wait Condition.wait", ""),
+    (threading, "threads", "Barrier.wait active_count enumerate _start_new_thread", ""),
+    (ThreadPoolExecutor, "threads", "submit map", ""),
+    (ProcessPoolExecutor, "process", "submit map", ""),
+    (asyncio, "asyncio", "new_event_loop set_event_loop run run_coroutine_threadsafe", ""),
+    (asyncio, "asyncio", "Runner.run", ""),
+)
+
+# The same, for the user's own lines.
+DIRECT: tuple[tuple[Any, str, str, str], ...] = (
+    (os, "process", "getpid getppid getuid geteuid getgid getlogin getpgid getsid umask", ""),
+    (os, "process", "cpu_count process_cpu_count sched_getaffinity", ""),
+    (threading, "threads", "get_ident get_native_id current_thread main_thread", ""),
+    (gc, "process", "get_objects get_count get_referrers get_referents get_stats", ""),
+    (sys, "process", "getrefcount _current_frames getallocatedblocks", ""),
+)
+
+METHODS = {
+    "astimezone": rule("environment", TO_LOCAL, ZONE, check=is_zoneless),
+    "timestamp": rule("environment", OF_NAIVE, ZONE, check=is_naive),
+    "now": rule("clock", "datetime.now()", NOW, check=is_clock_class),
+    "utcnow": rule("clock", "datetime.utcnow()", NOW, check=is_clock_class),
+    "today": rule("clock", "datetime.today()", NOW, check=is_clock_class),
+    "pop": rule("hash", "set.pop()", ORDER, check=is_unordered),
+    **dict.fromkeys(
+        ("connect", "recv", "recv_into", "send", "sendall", "sendto", "accept", "bind"),
+        rule("network", "a method of a socket", check=is_socket),
+    ),
+    **dict.fromkeys(
+        ("read", "read1", "readall", "readinto", "readline", "readlines"),
+        rule("files", "reading a file", check=reads_a_file),
+    ),
+    **dict.fromkeys(
+        ("execute", "executemany", "executescript", "fetchone", "fetchall"),
+        rule("files", "a query to SQLite", check=is_database),
+    ),
+    **dict.fromkeys(
+        "rand randn randint random_sample normal uniform choice shuffle permutation".split(),
+        rule("random", "numpy.random", DRAW, check=is_numpy_global),
+    ),
+}
+
+IN_SET_ORDER = rule("hash", "for something in the order of a set", ORDER)
+ASK = Rule("", "", "", is_ask=True)
+
+# What these do on their way, reading the environment, say, is not what is wrong with it.
+NETWORK_LIBRARIES = frozenset(
+    """
+    aiohttp aiokafka aiosmtplib asyncpg boto3 botocore confluent_kafka elasticsearch ftplib grpc
+    httpcore httpx imaplib kafka nats paramiko pika poplib psycopg psycopg2 pymongo redis requests
+    smtplib urllib3 websockets xmlrpc
+    """.split()
+)
+
+# The generator behind `random.random()` and the like.
+SHARED: random.Random = random.random.__self__  # type: ignore[attr-defined]
+
+
+class Rules:
+    """The tables, filled for this process.
+
+    `seeded` are the generators that workflow code has seeded itself: it may draw from them. Any
+    other is shared with whatever else runs here, seeded or not.
+    """
+
+    def __init__(self) -> None:
+        self.seeded: WeakSet[random.Random] = WeakSet()
+        self.builtins: dict[Any, Rule] = {}
+        self.codes: dict[int, Rule] = {}
+        self.methods = dict(METHODS)
+        for name in ("random", "getrandbits"):
+            self.methods[name] = rule("random", f"random.{name}()", DRAW, check=self.is_foreign)
+        self._kept: list[CodeType] = []  # so that the ids of their codes stay theirs
+        self._key = 0
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Fill the tables anew when a library has exchanged clocks, or been loaded."""
+        # time-machine gives builtins another implementation, and with it another hash.
+        key = hash((time.gmtime, datetime.now, "freezegun.api" in sys.modules))
+        if key != self._key:
+            self._key = key
+            self.builtins.clear()
+            self.codes.clear()
+            for function, made in self._all():
+                self._add(function, made)
+
+    def of_builtin(self, function: Any) -> Rule | None:
+        """The rule of a builtin that is handed on, wherever it will be called."""
+        made = self.builtins.get(function) if is_hashable(function) else None
+        if made is None and isinstance(function, BuiltinMethodType):
+            made = self.methods.get(function.__name__)
+            frame = sys._getframe()
+            if made is not None and made.check is not None and not made.check(frame, function):
+                return None
+        return made
+
+    def _all(self) -> Iterator[tuple[Any, Rule]]:
+        for table, is_direct in ((FUNCTIONS, False), (DIRECT, True)):
+            for place, category, names, cure in table:
+                for name in names.split():
+                    made = rule(category, said(place, name), cure, is_direct=is_direct)
+                    yield found(place, name), made
+        yield id, rule("hash", "id()", check=is_more_than_key, is_direct=True)
+        yield gc.collect, rule("process", "gc.collect()", check=is_used, is_direct=True)
+        yield hash, rule("hash", "hash()", check=hashes_something, is_direct=True)
+        for name in ("choice", "randbelow", "randbits", *filter(is_token, secrets.__all__)):
+            yield getattr(secrets, name), rule("random", f"secrets.{name}()", DRAW)
+        for name, function in vars(random.Random).items():
+            if not name.startswith("_") and name not in ("seed", "getstate", "setstate"):
+                yield function, rule("random", f"random.{name}()", DRAW, check=self.is_foreign)
+        yield random.Random.seed, rule("random", "random.seed()", DRAW, check=self.sees_seed)
+        yield random.Random.setstate, rule("random", "random.setstate()", check=self.sees_seed)
+        asks = (Activity.__call__, WorkflowLoop.create_task)
+        for function in (*asks, *(getattr(waiting, name) for name in waiting.__all__)):
+            yield function, ASK
+        yield NotReplayableError.__init__, rule("asyncio", "", by_edda=True)
+        yield from clocks()
+
+    def _add(self, function: Any, made: Rule) -> None:
+        function = getattr(function, "__func__", function)
+        code = getattr(function, "__code__", None)
+        if code is not None:
+            self._kept.append(code)
+            self.codes[id(code)] = made
+        elif callable(function) and not isinstance(function, type):
+            self.builtins[function] = made
+
+    # ---- Generators of random numbers ------------------------------------------------------------
+
+    def is_foreign(self, frame: FrameType, method: Any) -> bool:
+        """Whether a generator is drawn from that workflow code has not seeded."""
+        drawn = frame.f_locals.get("self") if method is None else method.__self__
+        return isinstance(drawn, random.Random) and drawn not in self.seeded
+
+    def sees_seed(self, frame: FrameType, _: object) -> bool:
+        """Follows who is seeded; it does harm to the generator that everybody shares."""
+        generator = frame.f_locals.get("self")
+        if generator is SHARED:
+            return True
+        if isinstance(generator, random.Random):
+            is_known = any(frame.f_locals.get(name) is not None for name in ("a", "state"))
+            (self.seeded.add if is_known else self.seeded.discard)(generator)
+        return False
+
+
+@cache
+def rules() -> Rules:
+    """The tables of this process."""
+    return Rules()
+
+
+def is_hashable(function: object) -> bool:
+    return isinstance(function, BuiltinFunctionType | BuiltinMethodType)
+
+
+def is_token(name: str) -> bool:
+    return name.startswith("token_")
+
+
+def found(place: Any, name: str) -> Any:
+    for part in name.split("."):
+        place = getattr(place, part, None)
+    return place
+
+
+def said(place: Any, name: str) -> str:
+    if place is os._Environ:
+        return "os.environ"
+    prefix = "" if place is builtins else f"{place.__name__}."
+    return f"{prefix}{name.removesuffix('.__init__')}()"
+
+
+# ---- Clocks: the real ones, and freezegun's stand-ins --------------------------------------------
+
+
+def clocks() -> Iterator[tuple[Any, Rule]]:
+    api: Any = sys.modules.get("freezegun.api")
+
+    def both(name: str) -> Iterator[tuple[Any, bool]]:
+        yield getattr(api, f"real_{name}", getattr(time, name)), False
+        yield getattr(api, f"fake_{name}", None), True
+
+    for name in ("time", "monotonic", "perf_counter"):
+        for each in (name, f"{name}_ns"):
+            for function, _ in both(each):
+                yield function, rule("clock", f"time.{each}()", NOW)
+    for function, _ in both("localtime"):
+        yield function, rule("clock", "time.localtime()", NOW)
+    for function, is_fake in both("gmtime"):
+        check = lacks("t") if is_fake else lacks_arguments(1)
+        yield function, rule("clock", "time.gmtime()", NOW, check=check)
+    for function, is_fake in both("strftime"):
+        check = lacks("time_to_format") if is_fake else lacks_arguments(2)
+        yield function, rule("clock", "time.strftime()", NOW, check=check)
+    yield time.asctime, rule("clock", "time.asctime()", NOW, check=lacks_arguments(1))
+
+    moment, day = getattr(api, "real_datetime", datetime), getattr(api, "real_date", date)
+    fake, fake_day = getattr(api, "FakeDatetime", None), getattr(api, "FakeDate", None)
+    for name in ("now", "utcnow", "today"):
+        for cls in (moment, fake):
+            yield getattr(cls, name, None), rule("clock", f"datetime.{name}()", NOW)
+    for cls in (day, fake_day):
+        yield getattr(cls, "today", None), rule("clock", "date.today()", NOW)
+    local = "fromtimestamp() in the machine's zone"
+    yield moment.fromtimestamp, rule("environment", local, ZONE, check=lacks_arguments(2))
+    yield day.fromtimestamp, rule("environment", local, ZONE)
+    if fake is not None:
+        yield fake.fromtimestamp, rule("environment", local, ZONE, check=lacks("tz"))
+        yield fake.timestamp, rule("environment", OF_NAIVE, ZONE, check=is_fake_naive)
+        yield fake.astimezone, rule("environment", TO_LOCAL, ZONE, check=is_fake_zoneless)
