@@ -27,6 +27,7 @@ from edda.turn import Post, Step, Turn
 from edda.workflow import Workflow
 from edda_testkit.clock import VirtualClock, VirtualLoop
 from edda_testkit.errors import Misuse, Stalled
+from edda_testkit.loops import Loops
 from edda_testkit.runs import Run
 from edda_testkit.stubs import Call, Stubs
 
@@ -45,13 +46,16 @@ FOR_EVER = datetime(9999, 1, 1, tzinfo=UTC)
 class Driver:
     """Drives one app's instances in virtual time. `broken` is raised by the next `settle`."""
 
-    def __init__(self, app: EddaApp, clock: VirtualClock, outside_seconds: float) -> None:
+    def __init__(
+        self, app: EddaApp, clock: VirtualClock, loops: Loops, outside_seconds: float
+    ) -> None:
         self.app = app
         self.clock = clock
         self.runs: dict[str, Run] = {}
         self.made: list[Call] = []
         self.broken: list[BaseException] = []
         self.stubs = Stubs(self.broken.append)
+        self._loops = loops
         self._outside_seconds = outside_seconds
         self._turns: dict[str, Turn] = {}
         self._dues: dict[str, datetime] = {}
@@ -331,7 +335,7 @@ class Driver:
     def loop(self) -> VirtualLoop:
         """Made when the first activity needs it: many tests stub them all."""
         if self._loop is None:
-            self._loop = VirtualLoop(self.clock)
+            self._loop = self._loops.take(self.clock)
         return self._loop
 
     def run_on_loop(self, coroutine: Coroutine[Any, Any, T]) -> T:
@@ -384,7 +388,7 @@ class Driver:
             self._tasks.clear()
             if self._loop is not None:
                 with self._working():
-                    self._loop.close()
+                    self._loops.give(self._loop)
         finally:
             self.app.is_open = was_open
             self._loop = None

@@ -11,7 +11,7 @@ from edda_testkit.clock import as_utc
 from edda_testkit.driver import Driver
 from edda_testkit.runs import Run
 
-__all__ = ["Outside"]
+__all__ = ["Outdoors", "Outside"]
 
 
 class Outside:
@@ -80,3 +80,48 @@ class Outside:
             (envelope.source, envelope.id),
             f"{envelope.type} (id {envelope.id!r}), sent at {self._driver.now.isoformat()}",
         )
+
+
+class Outdoors:
+    """What a simulation lets a test say of the outside world."""
+
+    _outside: Outside
+
+    def _open_for(self, verb: str) -> None:
+        raise NotImplementedError
+
+    def send(
+        self,
+        event: str | CloudEvent,
+        data: Any = None,
+        *,
+        source: str = "test",
+        subject: str | None = None,
+        id: str | None = None,
+        after: float | timedelta | None = None,
+        at: datetime | None = None,
+        **extensions: Any,
+    ) -> CloudEvent:
+        """Send a CloudEvent into the simulation, now or later, and return it.
+
+        Raises `InvalidEventError` when every wait that it fits refuses its data.
+        """
+        self._open_for("send")
+        attributes = {"source": source, "subject": subject, "id": id, **extensions}
+        return self._outside.send(event, data, attributes, self._outside.instant(after, at))
+
+    def duplicate(self, event: CloudEvent, *, id: str | None = None) -> CloudEvent:
+        """Deliver an event again: the same id, or another (`id="fresh"` makes one up)."""
+        self._open_for("duplicate")
+        return self._outside.duplicate(event, id)
+
+    def call(
+        self,
+        function: Callable[[], object],
+        *,
+        after: float | timedelta | None = None,
+        at: datetime | None = None,
+    ) -> None:
+        """Call a plain function, now or at a virtual instant: the outside world's doing."""
+        self._open_for("call")
+        self._outside.happen(self._outside.instant(after, at), function)

@@ -15,6 +15,7 @@ import pytest
 
 SESSION = pytest.StashKey[Any]()
 FREEZER = pytest.StashKey[Any]()
+LOOPS = pytest.StashKey[Any]()
 FIXTURES = frozenset({"edda_sim", "edda_async_sim"})
 
 
@@ -111,7 +112,8 @@ def _enter(item: pytest.Item) -> None:
                 f"edda_freeze must be freezegun, time-machine or off, got {backend!r}"
             )
         config.stash[FREEZER] = freeze.Freezer(backend)
-    session = kit.Session(config.stash[FREEZER])
+        config.stash[LOOPS] = importlib.import_module("edda_testkit.loops").Loops()
+    session = kit.Session(config.stash[FREEZER], config.stash[LOOPS])
     if config.getoption("--edda-store") == "sqlite":
         sqlite = importlib.import_module("edda.stores.sqlite")
         session.options["store"] = sqlite.DirectSqliteStore
@@ -168,6 +170,7 @@ def pytest_runtest_teardown(
             del item.stash[SESSION]
             if nextitem is None or not _uses_simulation(nextitem):
                 _release(session.freezer)
+                session.loops.close()
 
 
 @pytest.hookimpl(wrapper=True)

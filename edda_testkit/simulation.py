@@ -16,8 +16,6 @@ from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast
 
-from cloudevents.core.v1.event import CloudEvent
-
 from edda.activity import Activity
 from edda.app import EddaApp
 from edda.errors import NoAppError
@@ -31,7 +29,8 @@ from edda_testkit.errors import Misuse, Stalled, StuckRun
 from edda_testkit.freeze import Freezer
 from edda_testkit.freeze_entries import Shown
 from edda_testkit.freeze_stacks import stacks_in_use
-from edda_testkit.outside import Outside
+from edda_testkit.loops import Loops
+from edda_testkit.outside import Outdoors, Outside
 from edda_testkit.replay import check_replay
 from edda_testkit.runs import Run, waits_of
 from edda_testkit.session import current_session
@@ -48,7 +47,7 @@ MAX_INSTANTS = 10_000
 SEND_IT = "Send the event with sim.send(...), or give the wait a timeout."
 
 
-class Simulation:
+class Simulation(Outdoors):
     """A world for one test. Use it as a context manager, or through the fixture `edda_sim`.
 
     `start` is the first instant (an aware datetime; 2000-01-01 by default, or where the test
@@ -95,7 +94,8 @@ class Simulation:
             sender=self.sender,
         )
         self.http = Http(self)
-        self._driver = Driver(self.app, self.clock, outside_seconds)
+        self._loops = Loops() if self._session is None else self._session.loops
+        self._driver = Driver(self.app, self.clock, self._loops, outside_seconds)
         waking.on_wake = self._driver.poke
         self._outside = Outside(self._driver)
         self._ends: ExitStack | None = None
@@ -114,6 +114,8 @@ class Simulation:
                 self._freezer.hold()
             ends.enter_context(self._freezer.project(self.clock, on_foreign_move=self.advance_to))
             self.wait(self.app.initialize())
+            if self._session is None:
+                ends.callback(self._loops.close)
             ends.callback(self._driver.drop)
             self._ends = ends.pop_all()
         return self
@@ -274,42 +276,6 @@ class Simulation:
         return self._driver.next_due()
 
     # ---- The outside world -----------------------------------------------------------------------
-
-    def send(
-        self,
-        event: str | CloudEvent,
-        data: Any = None,
-        *,
-        source: str = "test",
-        subject: str | None = None,
-        id: str | None = None,
-        after: float | timedelta | None = None,
-        at: datetime | None = None,
-        **extensions: Any,
-    ) -> CloudEvent:
-        """Send a CloudEvent into the simulation, now or later, and return it.
-
-        Raises `InvalidEventError` when every wait that it fits refuses its data.
-        """
-        self._open_for("send")
-        attributes = {"source": source, "subject": subject, "id": id, **extensions}
-        return self._outside.send(event, data, attributes, self._outside.instant(after, at))
-
-    def duplicate(self, event: CloudEvent, *, id: str | None = None) -> CloudEvent:
-        """Deliver an event again: the same id, or another (`id="fresh"` makes one up)."""
-        self._open_for("duplicate")
-        return self._outside.duplicate(event, id)
-
-    def call(
-        self,
-        function: Callable[[], object],
-        *,
-        after: float | timedelta | None = None,
-        at: datetime | None = None,
-    ) -> None:
-        """Call a plain function, now or at a virtual instant: the outside world's doing."""
-        self._open_for("call")
-        self._outside.happen(self._outside.instant(after, at), function)
 
     def stub(self, activity: Activity[..., Any], **answer: Any) -> Stub:
         """Let an activity answer `returns=`, `raises=`, `side_effect=` or `sequence=[...]`."""
