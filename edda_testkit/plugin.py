@@ -86,7 +86,8 @@ def _simulation(request: pytest.FixtureRequest) -> Any:
             )
         options |= marker.kwargs
     kit = importlib.import_module("edda_testkit.simulation")
-    known = [name for name in inspect.signature(kit.Simulation).parameters if name != "freezer"]
+    parameters = inspect.signature(kit.Simulation).parameters
+    known = [name for name in parameters if name not in ("schedule", "freezer")]
     unknown = [name for name in options if name not in known]
     if unknown:
         raise pytest.UsageError(
