@@ -76,6 +76,7 @@ class Driver:
         self._loops = loops
         self._front: VirtualLoop | None = None
         self._turns: dict[str, Turn] = {}  # by instance, the newest
+        self._fresh: set[Turn] = set()  # claimed, and not begun
         self._moves: list[Move] = []
         self._batch: list[Move] = []
         self._current = ""
@@ -188,6 +189,8 @@ class Driver:
         else:
             options = [move for move in moves if move.actor == self._current]
             options += [move for move in moves if move.actor != self._current]
+            if self._fresh:  # a turn looks at nothing before it has begun
+                options = [m for m in options if m.kind == "turn" or m.turn not in self._fresh]
             options = self._at_work(options)
             if self._batch and not self._is_waiting_outside():
                 options += self._batch
@@ -275,7 +278,8 @@ class Driver:
         self.run_of(instance_id, workflow)
         self._turns[instance_id] = turn
         worker.turns[turn] = None
-        self._queue("turn", turn, "", lambda: self._step(turn, turn.begin()))
+        self._fresh.add(turn)
+        self._queue("turn", turn, "", partial(self._start, turn))
 
     def _worker_of(self, turn: Turn) -> Worker | None:
         for worker in self.workers:
@@ -288,6 +292,7 @@ class Driver:
         worker = self._worker_of(turn)
         turn.close()
         self.chance.lose(turn)
+        self._fresh.discard(turn)
         self._moves = [move for move in self._moves if move.turn is not turn]
         if self._turns.get(turn.instance_id) is turn:
             del self._turns[turn.instance_id]
@@ -301,6 +306,10 @@ class Driver:
             self._run_loop(worker)
 
     # ---- Turns -----------------------------------------------------------------------------------
+
+    def _start(self, turn: Turn) -> None:
+        self._fresh.discard(turn)
+        self._step(turn, turn.begin())
 
     def _look(self, turn: Turn) -> None:
         self._step(turn, turn.poke())
@@ -566,6 +575,7 @@ class Driver:
                 self.chance.lose(turn)
                 if self._turns.get(turn.instance_id) is turn:
                     del self._turns[turn.instance_id]
+            self._fresh.difference_update(worker.turns)
             self._moves = [move for move in self._moves if move.turn not in worker.turns]
             with self._working():
                 worker.drop()

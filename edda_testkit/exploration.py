@@ -152,6 +152,9 @@ def explore_with(
 ) -> Exploration:
     """Explore a scenario that takes a `Simulation`. Raises nothing of the scenario's."""
     runner = _Runner(scenario, simulation)
+    session = current_session.get()
+    if schedule is None and session is not None:
+        schedule = session.options.get("schedule")
     if isinstance(schedule, str):
         schedule = Schedule.parse(schedule)
     if schedule is not None:
@@ -159,8 +162,14 @@ def explore_with(
         attempt = runner(source, True)
         if attempt.error is None:
             source.check_spent()
-        return Exploration(explorer.seed or 0, tried=1, failure=attempt.failure)
-    done = explorer.explore(runner, _progress())
+        done = Exploration(explorer.seed or 0, tried=1, failure=attempt.failure, is_replay=True)
+    else:
+        done = explorer.explore(runner, _progress())
+    if session is not None:
+        session.explored.append(done)
+        session.opened[:] = [] if done.failure is None else [done.failure.simulation]
+    if schedule is not None:
+        return done
     if done.failure is None:
         runner.check_stubs()
         if explorer.require_exhaustive and not done.exhaustive:

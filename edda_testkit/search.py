@@ -63,9 +63,12 @@ class Exploration:
     exhaustive: bool = False
     failure: Failure | None = None
     seconds: float = 0.0
+    is_replay: bool = False
     shapes: dict[str, int] = field(default_factory=dict)
 
     def __str__(self) -> str:
+        if self.is_replay:
+            return "explored the one schedule that was asked for"
         if self.total is not None:
             if self.failure is None:
                 return f"explored all {self.total:,} schedules"

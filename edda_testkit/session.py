@@ -24,6 +24,7 @@ class Session:
     loops: Loops = field(default_factory=Loops)
     options: dict[str, Any] = field(default_factory=dict)
     opened: list[Any] = field(default_factory=list)
+    explored: list[Any] = field(default_factory=list)  # each an `Exploration`
 
     def keep(self, simulation: Any) -> None:
         """Remember a simulation, and of the closed ones the last few: `@given` opens hundreds."""
