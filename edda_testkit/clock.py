@@ -200,12 +200,17 @@ class VirtualLoop(SELECTOR_LOOP):  # type: ignore[misc]
 
         Raises RuntimeError when they never come to rest (a loop around `asyncio.sleep(0)`).
         """
+        ready = self._ready
         with self._current():
             for _ in range(MAX_ROUNDS):
-                self._run_once()
-                if not self._ready and self._has_outside_files():
+                # As asyncio's own round, without asking the system about files nobody waits for.
+                for _ in range(len(ready)):
+                    handle = ready.popleft()
+                    if not handle._cancelled:
+                        handle._run()
+                if not ready and self._has_outside_files():
                     self._process_events(self._selector.select(0))
-                if not self._ready:
+                if not ready:
                     return
         busy = "; ".join(map(as_place, self._pending_tasks())) or "a callback"
         raise RuntimeError(

@@ -18,6 +18,9 @@ from edda_testkit.clock import VirtualClock
 
 __all__ = ["RecordingSender", "SimulatedClock", "SimulatedStore", "SkewedClock", "When"]
 
+# The store's other methods after which there may be something to claim; the rest only look.
+CHANGING = frozenset({"release", "renew", "retry_stuck"})
+
 When = Literal["before", "after"]
 
 
@@ -61,6 +64,7 @@ class SimulatedStore:
     def __init__(self, inner: Store) -> None:
         self.inner = inner
         self.commits = 0
+        self.changes = 0  # of what can be claimed, as far as it did not come with time
         self.on_wake: Callable[[Iterable[str]], None] = lambda _: None
         self.on_other: Callable[[], None] = lambda: None
         self.on_delivered: Callable[[Envelope], None] = lambda _: None
@@ -74,6 +78,7 @@ class SimulatedStore:
 
     def __getattr__(self, name: str) -> Any:
         self.on_other()
+        self.changes += name in CHANGING
         return getattr(self.inner, name)
 
     def fail_next(
@@ -104,6 +109,7 @@ class SimulatedStore:
             raise _unavailable("commit", when)
         committed = await self.inner.commit(commit)
         self.commits += 1
+        self.changes += 1
         if self.on_commit is not None:
             self.on_commit(commit, committed)
         if when == "after":
@@ -117,6 +123,7 @@ class SimulatedStore:
         if when == "before":
             raise _unavailable("create", when)
         created = await self.inner.create(new)
+        self.changes += 1
         if when == "after":
             raise _unavailable("create", when)
         return created
@@ -129,6 +136,7 @@ class SimulatedStore:
         if when == "before":
             raise _unavailable("deliver", when)
         delivered = await self.inner.deliver(envelopes, judge)
+        self.changes += 1
         for envelope, one in zip(envelopes, delivered, strict=True):
             if one.position is not None:
                 self.on_delivered(envelope)
@@ -141,6 +149,7 @@ class SimulatedStore:
         """Ask for a cancellation."""
         self.on_other()
         asked = await self.inner.request_cancel(instance_id)
+        self.changes += 1
         if asked:
             self.on_wake([instance_id])
         return asked

@@ -72,6 +72,7 @@ class Driver:
         self.chance = Chance(store, source, clock)
         self.recovery = timedelta(0)
         self.workers: list[Worker] = []
+        self._store = store
         self._outside_seconds = outside_seconds
         self._loops = loops
         self._front: VirtualLoop | None = None
@@ -79,6 +80,7 @@ class Driver:
         self._fresh: set[Turn] = set()  # claimed, and not begun
         self._moves: list[Move] = []
         self._batch: list[Move] = []
+        self._claimed_at: tuple[int, datetime] | None = None  # when nothing was left to claim
         self._current = ""
         self._is_working = False
         self._is_moving = False
@@ -244,8 +246,11 @@ class Driver:
 
     def _claim(self) -> None:
         """Lease what is ready: all of it when the order is to be explored, else the next."""
+        store = self._store
+        seen = (store.changes, self.now)
+        if seen == self._claimed_at:
+            return
         names = self.app.names()
-        store = self.app.store
         while up := [worker for worker in self.workers if worker.is_up]:
             if len(up) > 1:
                 due = self.wait(store.next_due(names))
@@ -256,6 +261,7 @@ class Driver:
             claim = store.claim(worker.id, names, limit=1, lease_seconds=seconds)
             claimed = self.wait(claim)
             if not claimed:
+                self._claimed_at = seen
                 return
             self._adopt(worker, claimed[0])
             if not self.chance.explores:
