@@ -271,7 +271,15 @@ class Chance:
 
 
 _FAULTS: tuple[When | None, ...] = (None, "before", "after")
-GLYPHS = {"turn": "▷", "call": "●", "answer": "○", "look": "◌", "duplicate": "⇉", "outside": "⚑"}
+GLYPHS = {
+    "turn": "▷",
+    "call": "●",
+    "answer": "○",
+    "look": "◌",
+    "duplicate": "⇉",
+    "outside": "⚑",
+    "await": "◐",
+}
 
 
 def _coarse(moves: list[Move]) -> list[Move]:

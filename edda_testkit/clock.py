@@ -224,6 +224,25 @@ class VirtualLoop(SELECTOR_LOOP):  # type: ignore[misc]
         """Whether `run_ready` would find nothing to run."""
         return not self._ready
 
+    @property
+    def ready_tasks(self) -> list[asyncio.Task[Any]]:
+        """The tasks that can take a step, in the order they would."""
+        return list(filter(None, dict.fromkeys(map(_task_of, self._ready))))
+
+    def run_step(self, task: asyncio.Task[Any] | None) -> None:
+        """Let one task take its next step, and run what belongs to none; other tasks stay."""
+        with self._current():
+            for handle in self._ready:
+                if task is not None and _task_of(handle) is task:
+                    self._ready.remove(handle)
+                    handle._run()
+                    break
+            while loose := [handle for handle in self._ready if _task_of(handle) is None]:
+                for handle in loose:
+                    self._ready.remove(handle)
+                    if not handle._cancelled:
+                        handle._run()
+
     def is_waiting_outside(self) -> bool:
         """Whether a thread or a file owes an answer, so that virtual time must not move."""
         return next(self._outside(), None) is not None
@@ -364,6 +383,12 @@ class VirtualLoop(SELECTOR_LOOP):  # type: ignore[misc]
 
     def _has_outside_files(self) -> bool:
         return bool(len(self._selector.get_map()) > self._internal_fds)
+
+
+def _task_of(handle: Any) -> asyncio.Task[Any] | None:
+    """The task whose step or wake-up this is."""
+    owner = getattr(handle._callback, "__self__", None)
+    return owner if isinstance(owner, asyncio.Task) and not handle._cancelled else None
 
 
 class _Timer(TIMER):  # type: ignore[misc]

@@ -82,6 +82,7 @@ class Driver:
         self._batch: list[Move] = []
         self._claimed_at: tuple[int, datetime] | None = None  # when nothing was left to claim
         self._current = ""
+        self.is_due = False  # time has moved, and turns have not looked at it yet
         self._is_working = False
         self._is_moving = False
         store.on_wake = self.poke
@@ -183,19 +184,24 @@ class Driver:
 
     def _next_move(self) -> Move | None:
         chance = self.chance
+        awaiting = self._awaiting() if chance.explores else []
+        if self.is_due and not awaiting:  # by default what arrives comes before what is due
+            self._look_at_the_time()
         if chance.explores or not self._moves:
             self._claim()
         moves = self._moves
         if moves and not chance.explores:
             found = next((move for move in moves if move.actor == self._current), moves[0])
         else:
-            options = [move for move in moves if move.actor == self._current]
+            options = awaiting + [move for move in moves if move.actor == self._current]
             options += [move for move in moves if move.actor != self._current]
             if self._fresh:  # a turn looks at nothing before it has begun
                 options = [m for m in options if m.kind == "turn" or m.turn not in self._fresh]
             options = self._at_work(options)
+            if self.is_due:
+                options.append(Move("time", "", "", self._look_at_the_time))
             if self._batch and not self._is_waiting_outside():
-                options += self._batch
+                options += [move for move in self._batch if move.after not in self._batch]
             picked = chance.pick(options, self._batch, self._again)
             if picked is None:
                 return self._outside_move()
@@ -205,6 +211,8 @@ class Driver:
             self._current = found.actor
         elif found in self._batch:
             self._batch.remove(found)
+        elif found.kind == "await":
+            self._current = found.actor
         chance.note(found)
         return found
 
@@ -377,7 +385,7 @@ class Driver:
         task = worker.loop.create_task(perform, name=f"{call.instance_id}/{call.id}")
         task.add_done_callback(self._look_at)
         worker.tasks[turn, call.id] = task
-        self._run_loop(worker)
+        self._run_loop(worker, task)
 
     def _note(self, activity: Activity[..., Any], call: EngineCall) -> None:
         try:
@@ -481,10 +489,11 @@ class Driver:
                     self._run_loop(worker)
             except Crashed as crash:
                 self.die(crash.worker)
-        self.look_at_the_time()
+        self.is_due = True
 
-    def look_at_the_time(self) -> None:
+    def _look_at_the_time(self) -> None:
         """Let turns look whose time has come."""
+        self.is_due = False
         for worker in self.workers:
             self.poke([turn.instance_id for turn, at in worker.dues.items() if at <= self.now])
 
@@ -515,21 +524,35 @@ class Driver:
                 loop.run_ready()
         return cast("T", task.result())
 
-    def _run_loop(self, worker: Worker) -> None:
-        if not worker.has_loop or not worker.is_up:
+    def _run_loop(self, worker: Worker, task: "asyncio.Task[Any] | None" = None) -> None:
+        """Let activities go on: all that can, or when the order is explored, `task` for a step."""
+        if not worker.has_loop or not worker.is_up or worker.loop.is_idle:
             return
-        is_idle = worker.loop.is_idle
         self.chance.in_call = True
         with self._working():
-            worker.loop.run_ready()
+            if self.chance.explores:
+                worker.loop.run_step(task)
+            else:
+                worker.loop.run_ready()
         self.chance.in_call = False
         while worker.ended:
             self._had_effect(worker, *worker.ended.pop(0))
-        if not is_idle and worker.tasks:
+        if worker.tasks:
             self.chance.progressed()
             for turn, id in list(worker.tasks):
                 if self.chance.at_call("during", worker, turn, id):
                     self.lapse([turn])
+
+    def _awaiting(self) -> list[Move]:
+        """A move for each task of an activity that can go on."""
+        moves = []
+        for worker in self.workers:
+            if worker.has_loop and worker.is_up and not worker.loop.is_idle:
+                for task in worker.loop.ready_tasks:
+                    actor, _, name = task.get_name().partition("/")
+                    run = partial(self._run_loop, worker, task)
+                    moves.append(Move("await", actor, name, run))
+        return moves
 
     def _wait_outside(self) -> None:
         for worker in self.workers:

@@ -209,7 +209,8 @@ class Simulation(Outdoors, Faults):
         if not self._outside.is_concurrent:
             return self._driver.cancel(run)
         is_open = not run.is_finished
-        self._outside.happen(None, lambda: self.wait(self.app.cancel(run.id)), f"cancel {run.id}")
+        cancel = lambda: self.wait(self.app.cancel(run.id))  # noqa: E731
+        self._outside.happen(None, cancel, f"cancel {run.id}", needs=run.id)
         return is_open
 
     def deploy(self, workflow: Workflow[..., Any]) -> None:
@@ -404,7 +405,7 @@ class Simulation(Outdoors, Faults):
         starting = lambda: self.wait(  # noqa: E731
             self.app.start(workflow, *args, instance_id=wanted, **kwargs)
         )
-        self._outside.happen(None, starting, f"start {wanted}")
+        self._outside.happen(None, starting, f"start {wanted}", starts=wanted)
         return run
 
     def _open_for(self, verb: str, *, is_queued: bool = False) -> None:
