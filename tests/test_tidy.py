@@ -47,6 +47,8 @@ BROAD_EXCEPTS: dict[str, str] = {  # "edda.room"
     "edda.worker": "one instance's trouble must not stop the others",
     "edda.outbox": "a message that cannot be sent is kept and tried again",
     "edda.app": "the composition root closes what it opened, whatever happened",
+    "edda_testkit.exploration": "a scenario may raise anything; it is shrunk, and raised again",
+    "edda_testkit.outside": "what is queued may raise anything; the block raises it at its end",
     "edda.http": "a defect of ours becomes a 500 that says so",
 }
 
