@@ -66,6 +66,7 @@ class Chance:
         self.struck = 0
         self.is_shared = False  # whether a call used the app: then every order can matter
         self.in_call = False
+        self.is_early = False  # whether the last pick came before its time: nobody can tell
         self.story: list[tuple[datetime, str]] | None = None
         self._source = source
         self._clock = clock
@@ -111,10 +112,13 @@ class Chance:
                 return self._redelivery(self._delivered[which - 1], again)
         if not self._reorders:
             moves = moves[:1]
-        elif self._source.options.is_coarse and not batch:
-            moves = _coarse(moves)
         if not moves:
             return None
+        first = moves[0].actor
+        self.is_early = False
+        if self._reorders and self._source.options.is_coarse and not batch:
+            moves = _coarse(moves)
+            self.is_early = moves[0].actor != first
         return moves[self.choose(len(moves), "order", [move.key for move in moves])]
 
     @property

@@ -34,8 +34,10 @@ class Driver(Crew):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.is_due = False  # time has moved, and turns have not looked at it yet
+        self._is_arriving = False
         self._batch: list[Move] = []
         self._current = ""
+        self._new = ""  # what the outside has just started
         self._is_moving = False
 
     @property
@@ -91,37 +93,52 @@ class Driver(Crew):
 
     def _next_move(self) -> Move | None:
         chance = self.chance
+        if not chance.explores and self._moves and not self.is_due:  # most simulations
+            mine = (one for one in self._moves if one.actor == self._current)
+            return self._made(next(mine, self._moves[0]))
         awaiting = self._awaiting() if chance.explores else []
-        if self.is_due and not awaiting:  # by default what arrives comes before what is due
+        if self._is_arriving and (arrivals := self._arrivals()):
+            options = awaiting + arrivals
+        else:
+            options = self._options(awaiting)
+        move = chance.pick(options, self._batch, self._again)
+        if move is not None:
+            return self._made(move)
+        if self._is_waiting_outside():
+            return Move("outside", "", "", self._wait_outside)
+        return None
+
+    def _options(self, awaiting: list[Move]) -> list[Move]:
+        """What can be next, the default first."""
+        if self.is_due and not awaiting:
             self._look_at_the_time()
-        if chance.explores or not self._moves:
+        if self.chance.explores or not self._moves:
             self._claim()
         moves = self._moves
-        if moves and not chance.explores:
-            found = next((move for move in moves if move.actor == self._current), moves[0])
-        else:
-            options = awaiting + [move for move in moves if move.actor == self._current]
-            options += [move for move in moves if move.actor != self._current]
-            if self._fresh:  # a turn looks at nothing before it has begun
-                options = [m for m in options if m.kind == "turn" or m.turn not in self._fresh]
-            options = self._at_work(options)
-            if self.is_due:
-                options.append(Move("time", "", "", self._look_at_the_time))
-            if self._batch and not self._is_waiting_outside():
-                options += [move for move in self._batch if move.after not in self._batch]
-            picked = chance.pick(options, self._batch, self._again)
-            if picked is None:
-                return self._outside_move()
-            found = picked
-        if found in moves:
-            moves.remove(found)
-            self._current = found.actor
-        elif found in self._batch:
-            self._batch.remove(found)
-        elif found.kind == "await":
-            self._current = found.actor
-        chance.note(found)
-        return found
+        options = awaiting + [one for one in moves if one.kind == "turn" and one.actor == self._new]
+        options += [one for one in moves if one.kind != "turn" and one.actor == self._current]
+        options += [one for one in moves if one.kind != "turn" and one.actor != self._current]
+        options += [one for one in moves if one.kind == "turn" and one.actor != self._new]
+        if self._fresh:  # a turn looks at nothing before it has begun
+            options = [one for one in options if one.kind == "turn" or one.turn not in self._fresh]
+        options = self._at_work(options)
+        if self.is_due:
+            options.append(Move("time", "", "", self._look_at_the_time))
+        if self._batch and not self._is_waiting_outside():
+            options += [move for move in self._batch if move.after not in self._batch]
+        return options
+
+    def _made(self, move: Move) -> Move:
+        """This one is next."""
+        if move.turn is not None:
+            self._moves.remove(move)
+        elif move in self._batch:
+            self._batch.remove(move)
+        if move.actor and not self.chance.is_early:
+            self._current = move.actor
+        self._new = move.actor if move.kind == "outside" else ""
+        self.chance.note(move)
+        return move
 
     def _at_work(self, moves: list[Move]) -> list[Move]:
         """Without those of workers that stand still."""
@@ -130,17 +147,6 @@ class Driver(Crew):
 
     def _again(self, envelope: Envelope) -> None:
         self.wait(self.app.handle_events([envelope]))
-
-    def _outside_move(self) -> Move | None:
-        if not self._is_waiting_outside():
-            return None
-        return Move("outside", "", "", self._wait_outside)
-
-    # ---- Workers ---------------------------------------------------------------------------------
-
-    # ---- Turns -----------------------------------------------------------------------------------
-
-    # ---- Calls -----------------------------------------------------------------------------------
 
     # ---- Time ------------------------------------------------------------------------------------
 
@@ -206,14 +212,32 @@ class Driver(Crew):
         if due > self.now:
             self.clock.move_to(due)
         # What arrives at an instant comes before what is due at it (law M7).
-        while (callback := self.clock.pop_due(self.chance.among_due)) is not None:
+        self.is_due = True
+        if self.chance.explores:
+            self._is_arriving = True  # each arrival is a move
+            return
+        while (callback := self.clock.pop_due()) is not None:
             callback()
             try:
                 for worker in self.workers:
                     self._run_loop(worker)
             except Crashed as crash:
                 self.die(crash.worker)
-        self.is_due = True
+
+    def _arrivals(self) -> list[Move]:
+        """What comes next of what arrives at this instant; nothing else goes before it."""
+        due = self.clock.next_due() if self._is_arriving else None
+        if due is None or due > self.now:
+            self._is_arriving = False
+            return []
+        return [Move("arrival", "", "", self._arrive)]
+
+    def _arrive(self) -> None:
+        callback = self.clock.pop_due(self.chance.among_due)
+        if callback is not None:
+            callback()
+            for worker in self.workers:
+                self._run_loop(worker)
 
     def _look_at_the_time(self) -> None:
         """Let turns look whose time has come."""

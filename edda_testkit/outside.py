@@ -77,7 +77,7 @@ class Outside:
         if at is not None:
             self._driver.clock.call_at(at, job)
         elif self._queue is not None:
-            move = self._as_move(name, job)
+            move = self._as_move(name, job, starts or "")
             move.after = None if needs is None else self._starts.get(needs)
             if starts is not None:
                 self._starts.setdefault(starts, move)
@@ -132,7 +132,7 @@ class Outside:
         move = self._as_move(f"advance {duration}", step)
         self._queue.append(move)
 
-    def _as_move(self, name: str, job: Callable[[], object]) -> Move:
+    def _as_move(self, name: str, job: Callable[[], object], actor: str = "") -> Move:
         def run() -> None:
             try:
                 job()
@@ -140,7 +140,7 @@ class Outside:
                 self._errors.append(error)
 
         number = 0 if self._queue is None else len(self._queue) + 1
-        return Move("outside", "", f"{number}: {name}", run)
+        return Move("outside", actor, f"{number}: {name}", run)
 
     def instant(self, after: float | timedelta | None, at: datetime | None) -> datetime | None:
         """When `after=` or `at=` is; None for now."""

@@ -88,5 +88,5 @@ def sections(explored: list[Exploration], nodeid: str) -> list[tuple[str, str]]:
 
 def counted(explored: list[Exploration]) -> str:
     """How many schedules a test went through, for its line under -v and the summary."""
-    done = [one for one in explored if not one.is_replay]
+    done = [one for one in explored if not one.is_replay and one.failure is None]
     return "; ".join(str(one).removeprefix("explored ") for one in done)

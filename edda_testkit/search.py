@@ -133,7 +133,7 @@ class Explorer:
             if options.is_coarse and attempt.is_shared:
                 return None
             if attempt.error is not None:
-                self._failed(run, done, tree, attempt)
+                self._failed(run, done, tree, attempt, begin)
                 return done
             now = perf_counter()
             if show is not None and now - shown > PROGRESS_SECONDS:
@@ -173,7 +173,9 @@ class Explorer:
         else:
             done.about = max(done.about or tree.widest, float(done.tried + tree.left))
 
-    def _failed(self, run: Run, done: Exploration, tree: "_Tree", attempt: Attempt) -> None:
+    def _failed(
+        self, run: Run, done: Exploration, tree: "_Tree", attempt: Attempt, begin: float
+    ) -> None:
         """Shrink it, and count how many schedules there are, if that is quickly done."""
         failure = attempt.failure
         assert failure is not None
@@ -183,7 +185,7 @@ class Explorer:
             return run(source, True).failure
 
         done.failure = shrunk(failure, again)
-        end = perf_counter() + COUNTING_SECONDS
+        end = perf_counter() + min(COUNTING_SECONDS, 2 * (perf_counter() - begin))
         total = tree.tried
         while tree.left and perf_counter() < end and total < self.max_schedules:
             source = tree.next()
@@ -193,7 +195,7 @@ class Explorer:
         if not tree.left:
             done.total = max(total, done.tried)
         else:
-            done.about = max(done.about or tree.widest, float(total + tree.left))
+            done.about = max(done.about or 0.0, float(total + tree.left))
 
 
 class _Tree:

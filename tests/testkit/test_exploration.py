@@ -5,7 +5,16 @@ import re
 
 import pytest
 
-from edda import EventTimeoutError, activity, send_event, wait_event, wait_timer, workflow
+from edda import (
+    EventTimeoutError,
+    RetryExhaustedError,
+    RetryPolicy,
+    activity,
+    send_event,
+    wait_event,
+    wait_timer,
+    workflow,
+)
 from edda_testkit import (
     CrashChangedOutcome,
     NotExhaustive,
@@ -138,7 +147,7 @@ def test_every_order_of_two_runs_is_tried():
 
 def test_the_first_schedule_is_what_happens_without_exploration():
     """Choice 0 is what a simulation does that nobody explores."""
-    scenarios = (both, waits_at_one_instant, side_by_side, sleepers)
+    scenarios = (both, waits_at_one_instant, side_by_side, sleepers, timed)
     for scenario in scenarios:
         with Simulation() as sim:
             Here.world = World()
@@ -186,6 +195,37 @@ def sleepers(sim):
     sim.start(limited, "a")
     sim.start(limited, "b")
     sim.advance(10)
+
+
+def timed(sim):
+    @activity(timeout_seconds=10, retry_policy=RetryPolicy(max_attempts=1))
+    async def snore(ctx, what: str) -> None:
+        await asyncio.sleep(10)
+        Here.world.log.append(what)
+
+    @workflow
+    async def limited(ctx, what: str):
+        try:
+            await snore(ctx, what)
+        except RetryExhaustedError:
+            await say(ctx, f"{what} too late")
+
+    sim.start(limited, "a")
+    sim.send("b", after=10)
+    sim.start(limited, "c")
+    sim.advance(10)
+
+
+def test_the_timeout_of_an_activity_races_with_it():
+    """At one instant either may be first, for each of two activities."""
+    _, found = logs_of(timed)
+
+    assert {frozenset(one) for one in found} == {
+        frozenset({"a", "c"}),
+        frozenset({"a too late", "c"}),
+        frozenset({"a", "c too late"}),
+        frozenset({"a too late", "c too late"}),
+    }
 
 
 def test_timers_at_one_instant_come_in_any_order():
@@ -453,7 +493,7 @@ def test_a_block_happens_as_written_without_exploration():
 def test_a_block_that_raises_does_nothing():
     """The exception is the block's own, and what it had queued is dropped."""
     with Simulation() as sim:
-        with pytest.raises(ZeroDivisionError), sim.concurrently():
+        with pytest.raises(ZeroDivisionError), sim.concurrently():  # noqa: PT012
             sim.start(two)
             _ = 1 / 0
         assert all(run.status == "pending" for run in sim.runs)
@@ -467,7 +507,7 @@ def test_the_first_error_of_a_block_is_raised_and_names_the_others():
 
     with Simulation() as sim:
         Here.world = World()
-        with pytest.raises(KeyError) as caught, sim.concurrently():
+        with pytest.raises(KeyError) as caught, sim.concurrently():  # noqa: PT012
             sim.call(lambda: fail(KeyError("one")))
             sim.call(lambda: fail(ValueError("two")))
             sim.start(two)
@@ -614,8 +654,8 @@ def test_a_failure_shows_the_schedule_and_the_command(project):
     text = result.stdout.str()
 
     result.assert_outcomes(passed=1, failed=1)
-    token = re.search(r"^schedule: (edda1-\S+)$", text, re.M)[1]
-    assert re.search(r"^explored \d+ (of all \d+ )?schedules?( of about .*)?$", text, re.M)
+    token = re.search(r"^schedule: (edda1-\S+)$", text, re.MULTILINE)[1]
+    assert re.search(r"^explored \d+ (of all \d+ )?schedules?( of about .*)?$", text, re.MULTILINE)
     assert (
         f"\npytest 'test_it.py::test_race[[]2]' --edda-schedule {token}\n".replace("[[]", "[")
         in text
@@ -704,7 +744,7 @@ def test_crashes():
     check_crashes(scenario)
 """
     text = project(body).stdout.str()
-    token = re.search(r"^schedule: (edda1-\S+)$", text, re.M)[1]
+    token = re.search(r"^schedule: (edda1-\S+)$", text, re.MULTILINE)[1]
     assert "✝ crash of worker 1" in text
 
     again = project(body, "--edda-schedule", token)

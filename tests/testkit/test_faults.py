@@ -112,7 +112,7 @@ def test_a_crash_point_may_be_for_one_run(sim, world):
 
 def test_a_crash_point_that_is_never_reached_fails_the_test():
     """A test that crashes nothing must not pass for one that does."""
-    with (
+    with (  # noqa: PT012
         pytest.raises(AssertionError, match=r"crash_at\('say:9', \"before\"\) never struck"),
         Simulation() as sim,
     ):
