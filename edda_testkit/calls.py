@@ -80,7 +80,8 @@ class Calls:
         try:
             coroutine.send(None)
         except StopIteration as end:
-            return cast("T", end.value)
+            value: T = end.value
+            return value
         coroutine.close()
         raise RuntimeError(
             f"{coroutine!r} waits for the outside. A simulation's store and clock answer at "

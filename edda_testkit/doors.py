@@ -5,6 +5,7 @@ a simulation injects comes in here or between two moves of the driver; the engin
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import fields
 from datetime import datetime, timedelta
 from random import Random
 from typing import Any, Literal
@@ -16,10 +17,21 @@ from edda.events import Envelope, as_cloudevent
 from edda.ports import Commit, Committed, Created, Delivered, Judge, NewInstance, Store
 from edda_testkit.clock import VirtualClock
 
-__all__ = ["RecordingSender", "SimulatedClock", "SimulatedStore", "SkewedClock", "When"]
+__all__ = [
+    "RecordingSender",
+    "SimulatedClock",
+    "SimulatedStore",
+    "SkewedClock",
+    "When",
+    "reaches_others",
+]
 
 # The store's other methods after which there may be something to claim; the rest only look.
 CHANGING = frozenset({"release", "renew", "retry_stuck"})
+
+# What a commit says of its own instance alone; anything else may reach others.
+OWN = frozenset("lease expected_length events status waits taken due release problem".split())
+OTHERS = tuple(field.name for field in fields(Commit) if field.name not in OWN)
 
 When = Literal["before", "after"]
 
@@ -109,7 +121,7 @@ class SimulatedStore:
             raise _unavailable("commit", when)
         committed = await self.inner.commit(commit)
         self.commits += 1
-        self.changes += 1
+        self.changes += committed.is_released or reaches_others(commit)
         if self.on_commit is not None:
             self.on_commit(commit, committed)
         if when == "after":
@@ -161,6 +173,11 @@ class SimulatedStore:
         due = [when for count, when in planned if count == 1]
         self._failures[operation] = [(count - 1, when) for count, when in planned if count > 1]
         return due[0] if due else None
+
+
+def reaches_others(commit: Commit) -> bool:
+    """Whether a commit may change what other instances see."""
+    return any(getattr(commit, name) for name in OTHERS)
 
 
 def _unavailable(operation: str, when: When) -> StoreUnavailableError:

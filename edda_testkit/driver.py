@@ -114,19 +114,22 @@ class Driver(Crew):
             self._look_at_the_time()
         if self.chance.explores or not self._moves:
             self._claim()
-        moves = self._moves
-        options = awaiting + [one for one in moves if one.kind == "turn" and one.actor == self._new]
-        options += [one for one in moves if one.kind != "turn" and one.actor == self._current]
-        options += [one for one in moves if one.kind != "turn" and one.actor != self._current]
-        options += [one for one in moves if one.kind == "turn" and one.actor != self._new]
-        if self._fresh:  # a turn looks at nothing before it has begun
+        options = [*awaiting, *(sorted(self._moves, key=self._rank) if self._moves else ())]
+        if self._fresh and len(options) > 1:  # a turn looks at nothing before it has begun
             options = [one for one in options if one.kind == "turn" or one.turn not in self._fresh]
-        options = self._at_work(options)
+        if not all(worker.is_up for worker in self.workers):
+            options = self._at_work(options)
         if self.is_due:
             options.append(Move("time", "", "", self._look_at_the_time))
         if self._batch and not self._is_waiting_outside():
             options += [move for move in self._batch if move.after not in self._batch]
         return options
+
+    def _rank(self, move: Move) -> int:
+        """What the outside has just started, then the same instance, others, what is claimed."""
+        if move.kind == "turn":
+            return 0 if move.actor == self._new else 3
+        return 1 if move.actor == self._current else 2
 
     def _made(self, move: Move) -> Move:
         """This one is next."""
@@ -143,7 +146,7 @@ class Driver(Crew):
     def _at_work(self, moves: list[Move]) -> list[Move]:
         """Without those of workers that stand still."""
         idle = {turn for worker in self.workers if not worker.is_up for turn in worker.turns}
-        return [move for move in moves if move.turn not in idle] if idle else moves
+        return [move for move in moves if move.turn not in idle]
 
     def _again(self, envelope: Envelope) -> None:
         self.wait(self.app.handle_events([envelope]))
