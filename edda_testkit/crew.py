@@ -139,9 +139,9 @@ class Crew(Calls):
         if worker is None:
             coroutine.close()
             return
-        self.chance.at_step(worker)
         try:
-            step = self.wait(coroutine)
+            with self.chance.stepping(worker):
+                step = self.wait(coroutine)
         except LeaseLost:
             self._end(turn)
             return
