@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from edda.history import Answered, Attempted
 from edda_testkit.async_simulation import AsyncSimulation
-from edda_testkit.errors import CrashChangedOutcome, NotExhaustive, UnusedStub
+from edda_testkit.errors import CrashChangedOutcome, Misuse, NotExhaustive, UnusedStub
 from edda_testkit.freeze import Freezer
 from edda_testkit.runs import Run
 from edda_testkit.schedule import Options, Schedule, Source
@@ -87,6 +87,8 @@ def explore(
     )
     if scenario is None:
         return _mark(Explored(explorer, tuple(reuse)))
+    if {"edda_sim", "edda_async_sim"} & set(inspect.signature(scenario).parameters):
+        raise Misuse(f"Write @explore() above {scenario.__name__}, with parentheses.")
     with _session():
         done = explore_with(explorer, as_test(scenario), dict(simulation or {}), schedule=schedule)
     if done.failure is not None:

@@ -17,6 +17,7 @@ from edda import (
 )
 from edda_testkit import (
     CrashChangedOutcome,
+    Misuse,
     NotExhaustive,
     Schedule,
     ScheduleError,
@@ -369,8 +370,12 @@ def test_a_token_of_other_code_is_stale():
     with pytest.raises(AssertionError) as caught:
         explore(race)
 
+    token = token_of(caught.value)
     with pytest.raises(ScheduleError, match="does not fit"):
-        explore(in_world(lambda sim: sim.start(two)), schedule=token_of(caught.value))
+        explore(in_world(lambda sim: sim.start(two)), schedule=token)
+    with pytest.raises(ScheduleError, match="does not fit"), Simulation(token) as sim:
+        Here.world = World()
+        sim.start(two)
 
 
 def test_a_crash_between_effect_and_commit_is_found():
@@ -470,6 +475,20 @@ def test_a_stub_is_judged_over_all_schedules():
     assert explore(scenario).exhaustive
     with pytest.raises(UnusedStub, match="say"):
         explore(lambda sim: sim.stub(say, returns="x"))
+
+
+def test_a_sequence_answers_an_attempt_that_is_done_again_as_before():
+    """A crash does not use up the answers of a stub."""
+
+    @workflow
+    async def asks_twice(ctx):
+        return [await say(ctx, "a"), await say(ctx, "b")]
+
+    def scenario(sim):
+        sim.stub(say, sequence=["1", "2"])
+        assert sim.start(asks_twice).result == ["1", "2"]
+
+    assert explore(scenario, crashes=2).exhaustive
 
 
 def test_an_async_scenario_is_explored_too():
@@ -587,6 +606,14 @@ def test_every_crash_point_of_a_safe_workflow_is_fine():
     assert one.exhaustive
     assert two_of_them.exhaustive
     assert 3 < one.total < two_of_them.total
+
+
+def test_a_decorator_without_parentheses_is_noticed():
+    """Else the test would run while its module is imported."""
+    with pytest.raises(Misuse, match=r"Write @explore\(\) above test_something"):
+
+        @explore
+        def test_something(edda_sim): ...
 
 
 def test_an_outcome_that_a_crash_changes_is_shown():
