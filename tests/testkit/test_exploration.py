@@ -373,7 +373,7 @@ def test_a_token_of_other_code_is_stale():
     token = token_of(caught.value)
     with pytest.raises(ScheduleError, match="does not fit"):
         explore(in_world(lambda sim: sim.start(two)), schedule=token)
-    with pytest.raises(ScheduleError, match="does not fit"), Simulation(token) as sim:
+    with pytest.raises(ScheduleError, match="does not fit"), Simulation(token) as sim:  # noqa: PT012
         Here.world = World()
         sim.start(two)
 
