@@ -243,7 +243,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         for name, value in report.user_properties
         if name == PROPERTY
     ]
-    if lines:
+    if lines and terminalreporter.verbosity >= 0:
         terminalreporter.section("edda exploration", sep="-")
         for line in lines:
             terminalreporter.write_line(line)
