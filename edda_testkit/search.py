@@ -269,4 +269,4 @@ def _about(number: float | None) -> str:
         return "an unknown number"
     if number < 10_000:
         return f"about {round(number, -int(math.log10(max(number, 1)))):,.0f}"
-    return f"about 10^{round(math.log10(number))}"
+    return f"about 10^{round(math.log10(min(number, 1e300)))}"
