@@ -257,6 +257,7 @@ class Chance:
 
     def _on_delivered(self, envelope: Envelope) -> None:
         self._version += 1
+        self._tell(f"✉ {envelope.type} accepted (id {envelope.id!r})")
         if self.in_call:
             self.is_shared = True
         if self._duplicates:

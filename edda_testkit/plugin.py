@@ -147,6 +147,7 @@ def _enter(item: pytest.Item) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
     """After a passing test function: its simulations must be replayable, stubs used."""
+    __tracebackhide__ = True
     _enter(pyfuncitem)
     result = yield
     session = pyfuncitem.stash.get(SESSION, None)
@@ -161,6 +162,7 @@ class _AsyncTests:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> bool | None:
+        __tracebackhide__ = True
         function = pyfuncitem.obj
         if _is_explored(pyfuncitem):
             importlib.import_module("edda_testkit.session")

@@ -23,7 +23,7 @@ __all__ = ["Attempt", "Exploration", "Explorer"]
 
 DEFAULT_SEED = 0
 WALKS = 8  # random schedules that the number of all is judged by
-COUNTING_SECONDS = 0.3  # for counting on after a failure
+COUNTING_SECONDS = 0.5  # for counting on after a failure
 PROGRESS_SECONDS = 2.0
 MOST_KNOWN = 50_000  # schedules that are remembered for later
 
@@ -186,7 +186,7 @@ class Explorer:
             return run(source, True).failure
 
         done.failure = shrunk(failure, again)
-        end = perf_counter() + min(COUNTING_SECONDS, 2 * (perf_counter() - begin))
+        end = perf_counter() + min(COUNTING_SECONDS, 0.1 + 2 * (perf_counter() - begin))
         total = tree.tried
         while tree.left and perf_counter() < end and total < self.max_schedules:
             source = tree.next()
