@@ -103,6 +103,8 @@ def _options(item: pytest.Item, kit: Any) -> dict[str, Any]:
                 f"@pytest.mark.edda takes keyword arguments only, got {marker.args!r}"
             )
         options |= marker.kwargs
+    if not options:
+        return options
     parameters = inspect.signature(kit.Simulation).parameters
     known = [name for name in parameters if name not in ("schedule", "freezer")]
     unknown = [name for name in options if name not in known]
