@@ -155,8 +155,11 @@ class Parameters:
 
     def decode(self, text: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """`args` and `kwargs` for a call without `ctx`. Raises `DecodingError`."""
+        given = self._codec.decode(text)
+        if self._order == tuple(given):  # as most calls are: every argument, in order
+            return tuple(given.values()), {}
         try:
-            bound = inspect.BoundArguments(self._signature, self.named(text))
+            bound = inspect.BoundArguments(self._signature, given)
             args, kwargs = bound.args, bound.kwargs
             self._signature.bind(*args, **kwargs)
         except TypeError as error:

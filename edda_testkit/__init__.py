@@ -12,30 +12,42 @@ if TYPE_CHECKING:
     from edda_testkit.async_simulation import AsyncSimulation
     from edda_testkit.contract import check_store
     from edda_testkit.errors import (
+        CrashChangedOutcome,
         GoldenMismatch,
         Misuse,
         NondeterminismWarning,
         NondeterministicCall,
+        NotExhaustive,
         NotReplayableRun,
+        ScheduleError,
         Stalled,
         StubError,
         StuckRun,
         UnusedStub,
         WorkflowNotFinished,
     )
+    from edda_testkit.exploration import check_crashes, explore
     from edda_testkit.runs import Run, Waiting
+    from edda_testkit.schedule import Schedule
+    from edda_testkit.search import Exploration
     from edda_testkit.simulation import Simulation
     from edda_testkit.stubs import Call, Stub
+    from edda_testkit.workers import Worker
 
 __all__ = [
     "AsyncSimulation",
     "Call",
+    "CrashChangedOutcome",
+    "Exploration",
     "GoldenMismatch",
     "Misuse",
     "NondeterminismWarning",
     "NondeterministicCall",
+    "NotExhaustive",
     "NotReplayableRun",
     "Run",
+    "Schedule",
+    "ScheduleError",
     "Simulation",
     "Stalled",
     "Stub",
@@ -43,13 +55,21 @@ __all__ = [
     "StuckRun",
     "UnusedStub",
     "Waiting",
+    "Worker",
     "WorkflowNotFinished",
+    "check_crashes",
     "check_store",
+    "explore",
 ]
 
 _ROOMS = {
     "AsyncSimulation": "async_simulation",
+    "check_crashes": "exploration",
     "check_store": "contract",
+    "explore": "exploration",
+    "Exploration": "search",
+    "Schedule": "schedule",
+    "Worker": "workers",
     "Run": "runs",
     "Waiting": "runs",
     "Simulation": "simulation",

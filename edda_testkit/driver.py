@@ -1,125 +1,57 @@
 """What makes a simulation go: turns, the calls they ask for, and the instants time stops at.
 
-One instance goes on at a time, one job at a time, in the calling thread; `settle` returns when
-nothing can go on without time moving. The order is decided in `_next_job` and `fire`: keep the
-current instance going, else first come, first served; at one instant what arrives comes before
-what is due.
+One move is made at a time, in the calling thread; `settle` returns when nothing can go on
+without time moving. Which move comes next is decided in `_next_move` and in `fire`, by the
+schedule. Its default: keep the current instance going, else first come, first served, then what
+can be claimed, then the outside; at one instant what arrives comes before what is due.
 
-Absent: what a test says (the simulation's), and any moving of time that was not asked for.
+Absent: what a test says (the simulation's), what can go wrong (`Chance`), and any moving of time
+that was not asked for.
 """
 
 import asyncio
-import json
-from collections import deque
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
-from datetime import UTC, datetime
-from typing import Any, TypeVar, cast
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
 
-from edda import current
-from edda.activity import Activity
-from edda.app import EddaApp
-from edda.attempt import attempt
-from edda.commands import Failure, Result
-from edda.errands import Errand
-from edda.errors import DecodingError, LeaseLost
-from edda.ports import Call as EngineCall
-from edda.turn import Step, Turn
+from edda.events import Envelope
+from edda.ports import Outgoing
 from edda.workflow import Workflow
-from edda_testkit.clock import VirtualClock, VirtualLoop
-from edda_testkit.errors import (
-    Misuse,
-    NondeterminismWarning,
-    NondeterministicCall,
-    Stalled,
-)
-from edda_testkit.guard import Guard
+from edda_testkit.crew import FOR_EVER, Crew
+from edda_testkit.errors import Misuse, Stalled
 from edda_testkit.runs import Run
-from edda_testkit.stubs import Call, Stubs
+from edda_testkit.workers import Crashed, Move, Worker
 
 __all__ = ["Driver"]
 
-T = TypeVar("T")
-Job = Callable[[], None]
-
-# Jobs at one instant, and due instants on one way, before it is taken to go on for ever.
-MAX_JOBS = 100_000
+# Moves at one instant, and due instants on one way, before it is taken to go on for ever.
+MAX_MOVES = 100_000
 MAX_INSTANTS = 100_000
-# Leases end when a worker crashes, never by time.
-FOR_EVER = datetime(9999, 1, 1, tzinfo=UTC)
+
+# How long one who posts from the outbox has an event to itself.
+LEASE_SECONDS = 60.0
 
 
-class Driver:
-    """Drives one app's instances in virtual time. `broken` is raised by the next `settle`."""
+class Driver(Crew):
+    """Drives one app's instances in virtual time."""
 
-    def __init__(
-        self, app: EddaApp, clock: VirtualClock, outside_seconds: float, guard: Guard
-    ) -> None:
-        self.app = app
-        self.guard = guard
-        self.clock = clock
-        self.runs: dict[str, Run] = {}
-        self.made: list[Call] = []
-        self.broken: list[BaseException] = []
-        self.abandoned: set[str] = set()
-        self.stubs = Stubs(self.broken.append)
-        self._outside_seconds = outside_seconds
-        self._turns: dict[str, Turn] = {}
-        self._dues: dict[str, datetime] = {}
-        self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
-        self._jobs: deque[tuple[str, Job]] = deque()
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.is_due = False  # time has moved, and turns have not looked at it yet
+        self._is_arriving = False
+        self._batch: list[Move] = []
         self._current = ""
-        self._worker = 1
-        self._loop: VirtualLoop | None = None
-        self._is_working = False
-        self._is_moving = False
-        app.hooks.spawn = self._spawn
+        self._new = ""  # what the outside has just started
+        self.app.hooks.spawn = self._spawn
 
     @property
     def is_busy(self) -> bool:
         """Whether this is asked from within what the simulation runs."""
-        return self._is_working or self._is_moving
+        return self._is_working or self.is_moving
 
     # ---- What runs see ---------------------------------------------------------------------------
-
-    @property
-    def now(self) -> datetime:
-        """The virtual instant."""
-        return self.clock.now()
-
-    def wait(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine that never suspends: the stores of a simulation answer at once."""
-        try:
-            coroutine.send(None)
-        except StopIteration as end:
-            return cast("T", end.value)
-        coroutine.close()
-        raise RuntimeError(
-            f"{coroutine!r} waits for the outside. A simulation's store and clock answer at "
-            f"once; give it MemoryStore or DirectSqliteStore."
-        )
-
-    def live_turn(self, instance_id: str) -> Turn | None:
-        """The turn under way of an instance, if there is one."""
-        return self._turns.get(instance_id)
-
-    def calls(
-        self, activity: Activity[..., Any] | None = None, run: Run | None = None
-    ) -> list[Call]:
-        """The attempts made so far, of one activity, of one run, or all."""
-        return [
-            call
-            for call in self.made
-            if (activity is None or call.activity == activity.name)
-            and (run is None or call.run == run.id)
-        ]
-
-    def cancel(self, run: Run) -> bool:
-        """Ask for a run to be cancelled; False when it has finished already."""
-        asked = self.wait(self.app.cancel(run.id))
-        self.settle()
-        return asked
 
     def run_of(self, instance_id: str, workflow: Workflow[..., Any]) -> Run:
         """What the test holds of an instance; one that code started gets its run here too."""
@@ -128,203 +60,132 @@ class Driver:
             run = self.runs[instance_id] = Run(self, instance_id, workflow)
         return run
 
+    def cancel(self, run: Run) -> bool:
+        """Ask for a run to be cancelled; False when it has finished already."""
+        asked = self.wait(self.app.cancel(run.id))
+        self.settle()
+        return asked
+
     # ---- Quiescence ------------------------------------------------------------------------------
 
     def settle(self) -> None:
         """Let everything happen that can happen at this instant."""
         if self._is_working:
-            return  # called from within a job: whoever runs the jobs goes on with it
+            return  # called from within a move: whoever makes the moves goes on with it
         with self._working():
-            for _ in range(MAX_JOBS):
+            for _ in range(MAX_MOVES):
                 if self.broken:
-                    raise self.broken.pop(0)
-                job = self._next_job()
-                if job is None:
+                    broken = self.broken.pop(0)
+                    if isinstance(broken, Crashed):  # it struck in a transaction, inside a task
+                        self.die(broken.worker)
+                        continue
+                    raise broken
+                move = self._next_move()
+                if move is None:
                     return
-                job()
+                try:
+                    move.run()
+                except Crashed as crash:
+                    self.die(crash.worker)
         raise Stalled(
-            f"{MAX_JOBS:,} steps at {self.now.isoformat()} came to no rest",
+            f"{MAX_MOVES:,} steps at {self.now.isoformat()} came to no rest",
             [],
             "Something goes on without end and without time: a wait is missing in its loop.",
         )
 
-    def poke(self, ids: Iterable[str]) -> None:
-        """Let these instances look again, if a turn of theirs is under way."""
-        for instance_id in ids:
-            turn = self._turns.get(instance_id)
-            if turn is not None:
-                self._jobs.append((instance_id, lambda turn=turn: self._step(turn, turn.poke())))  # type: ignore[misc]
+    def settle_with(self, batch: Sequence[Move]) -> None:
+        """Let these things of the outside happen too, in an order of the schedule's choosing."""
+        self._batch = list(batch)
+        try:
+            self.settle()
+        finally:
+            self._batch.clear()
 
-    def _next_job(self) -> Job | None:
-        for index, (instance_id, job) in enumerate(self._jobs):
-            if instance_id == self._current:
-                del self._jobs[index]
-                return job
-        if self._jobs:
-            self._current, job = self._jobs.popleft()
-            return job
-        claimed = self.wait(
-            self.app.store.claim(
-                self.worker_id,
-                self.app.names(),
-                limit=1,
-                lease_seconds=(FOR_EVER - self.now).total_seconds(),
-            )
-        )
-        if claimed:
-            return lambda: self._begin_turn(claimed[0])
-        outgoing = self.wait(self.app.store.take_outgoing(limit=1, lease_seconds=60))
-        if outgoing:
-            return lambda: self.wait(self.app.relay.post_one(outgoing[0]))
-        if self._loop is not None and self._loop.is_waiting_outside():
-            return self._wait_outside
+    def _next_move(self) -> Move | None:
+        chance = self.chance
+        if not chance.explores and self._moves and not self.is_due:  # most simulations
+            mine = (one for one in self._moves if one.actor == self._current)
+            return self._made(next(mine, self._moves[0]))
+        awaiting = self._awaiting() if chance.explores else []
+        if self._is_arriving and (arrivals := self._arrivals()):
+            options = awaiting + arrivals
+        else:
+            options = self._options(awaiting)
+        move = chance.pick(options, self._batch, self._again)
+        if move is not None:
+            return self._made(move)
+        for outgoing in self.wait(self.store.take_outgoing(limit=1, lease_seconds=LEASE_SECONDS)):
+            return Move("post", "", outgoing.envelope.type, partial(self._post, outgoing))
+        for worker in self.workers:  # a hook's task, which nobody waits for
+            if worker.has_loop and worker.is_up and not worker.loop.is_idle:
+                return Move("await", "", "", partial(self._run_loop, worker))
+        if self._is_waiting_outside():
+            return Move("outside", "", "", self._wait_outside)
         return None
 
-    @contextmanager
-    def _working(self) -> Iterator[None]:
-        was_working, self._is_working = self._is_working, True
-        try:
-            yield
-        finally:
-            self._is_working = was_working
+    def _post(self, outgoing: Outgoing) -> None:
+        self.wait(self.app.relay.post_one(outgoing))
 
-    # ---- Turns -----------------------------------------------------------------------------------
+    def _options(self, awaiting: list[Move]) -> list[Move]:
+        """What can be next, the default first."""
+        if self.is_due and not awaiting:
+            self._look_at_the_time()
+        if self.chance.explores or not self._moves:
+            self._claim()
+        options = [*awaiting, *(sorted(self._moves, key=self._rank) if self._moves else ())]
+        if self._fresh and len(options) > 1:  # a turn looks at nothing before it has begun
+            options = [one for one in options if one.kind == "turn" or one.turn not in self._fresh]
+        if not all(worker.is_up for worker in self.workers):
+            options = self._at_work(options)
+        if self.is_due:
+            options.append(Move("time", "", "", self._look_at_the_time))
+        if self._batch and not self._is_waiting_outside():
+            options += [move for move in self._batch if move.after not in self._batch]
+        return options
 
-    @property
-    def worker_id(self) -> str:
-        """The one worker that lives now."""
-        return f"worker-{self._worker}"
+    def _rank(self, move: Move) -> int:
+        """What the outside has just started, then the same instance, others, what is claimed."""
+        if move.kind == "turn":
+            return 0 if move.actor == self._new else 3
+        return 1 if move.actor == self._current else 2
 
-    def _begin_turn(self, claimed: Any) -> None:
-        workflow = self.app.resolve(claimed.workflow)
-        turn = Turn(
-            claimed,
-            workflow,
-            store=self.app.store,
-            clock=self.app.clock,
-            retry_policy=self.app.default_retry_policy,
-            models=self.app.models,
-            observe=self.app.hooks.observe,
-        )
-        turn.machine.watch = self.guard.watch(workflow)
-        self.run_of(turn.instance_id, workflow)
-        self._current = turn.instance_id
-        self._turns[turn.instance_id] = turn
-        self._step(turn, turn.begin())
+    def _made(self, move: Move) -> Move:
+        """This one is next."""
+        if move.turn is not None:
+            self._moves.remove(move)
+        elif move in self._batch:
+            self._batch.remove(move)
+        if move.actor and not self.chance.is_early:
+            self._current = move.actor
+        self._new = move.actor if move.kind == "outside" else ""
+        self.chance.note(move)
+        return move
 
-    def _step(self, turn: Turn, coroutine: Coroutine[Any, Any, Step]) -> None:
-        if self._turns.get(turn.instance_id) is not turn:
-            coroutine.close()
-            return
-        try:
-            step = self.wait(coroutine)
-        except LeaseLost:
-            step = Step(is_over=True, dropped=tuple(turn.in_flight))
-        except (NondeterministicCall, NondeterminismWarning) as error:
-            self._abandon(turn, error)
-            raise
-        for call_id in step.dropped:
-            task = self._tasks.pop((turn.instance_id, call_id), None)
-            if task is not None:
-                task.cancel()
-                self._run_loop()
-        for call in step.calls:
-            self._jobs.append((turn.instance_id, lambda call=call: self._begin(turn, call)))  # type: ignore[misc]
-        self.poke(step.woken)
-        self._dues.pop(turn.instance_id, None)
-        if step.is_over:
-            turn.close()
-            del self._turns[turn.instance_id]
-        elif step.due is not None:
-            self._dues[turn.instance_id] = step.due
+    def _at_work(self, moves: list[Move]) -> list[Move]:
+        """Without those of workers that stand still."""
+        idle = {turn for worker in self.workers if not worker.is_up for turn in worker.turns}
+        return [move for move in moves if move.turn not in idle]
 
-    def _abandon(self, turn: Turn, error: BaseException) -> None:
-        """End a turn that the guard has stopped: nothing of its last step is committed."""
-        self.abandoned.add(turn.instance_id)
-        del self._turns[turn.instance_id]
-        self._dues.pop(turn.instance_id, None)
-        turn.close()
-        if self._is_moving:
-            self.broken.append(error)  # what called this, sim.call() perhaps, may swallow it
-
-    # ---- Calls -----------------------------------------------------------------------------------
-
-    def _begin(self, turn: Turn, call: EngineCall | Errand) -> None:
-        if call.id not in turn.in_flight or self._turns.get(turn.instance_id) is not turn:
-            return  # given up before it began
-        if not isinstance(call, EngineCall):
-            self._answer(turn, call.id, self.wait(self.app.run_errand(call)))
-            return
-        activity = cast("Activity[..., Any]", call.activity)
-        self._note(activity, call)
-        stub = self.stubs.get(activity)
-        is_plain = activity.timeout_seconds is None and not activity.is_transactional
-        if stub is not None and stub.is_instant and is_plain:
-            outcome = self.wait(attempt(call, stub, in_thread=False))
-            self._answer(turn, call.id, outcome)
-            return
-        perform = self._perform(turn, call, activity.fn if stub is None else stub)
-        task = self.loop.create_task(perform, name=f"{call.instance_id}/{call.id}")
-        task.add_done_callback(self._look_at)
-        self._tasks[call.instance_id, call.id] = task
-        self._run_loop()
-
-    def _note(self, activity: Activity[..., Any], call: EngineCall) -> None:
-        try:
-            args, kwargs = activity.parameters.decode(call.arguments)
-        except DecodingError:  # the attempt will fail with it
-            args, kwargs = (), json.loads(call.arguments)
-        self.made.append(
-            Call(activity.name, args, kwargs, self.now, call.attempt, call.instance_id)
-        )
-
-    async def _perform(self, turn: Turn, call: EngineCall, function: Callable[..., Any]) -> None:
-        current.enter(self.app)  # in the task's own context: another simulation may be open
-        if call.activity.is_transactional:
-            await self._transact(turn, call, function)
-            return
-        outcome = await attempt(call, function, in_thread=False)
-        if self._tasks.pop((call.instance_id, call.id), None) is not None:
-            self._answer(turn, call.id, outcome)
-
-    async def _transact(self, turn: Turn, call: EngineCall, function: Callable[..., Any]) -> None:
-        """Make an attempt in a transaction that commits its answer."""
-        key = (call.instance_id, call.id)
-        async with self.app.store.transaction() as transaction:
-            mine = replace(call, connection=transaction.connection)
-            outcome = await attempt(mine, function, in_thread=False)
-            if isinstance(outcome, Result) and self._tasks.pop(key, None) is not None:
-                self._step(turn, turn.answer(call.id, outcome, transaction))
-                return
-            await transaction.rollback()
-        if self._tasks.pop(key, None) is not None:
-            self._answer(turn, call.id, outcome)
-
-    def _look_at(self, task: asyncio.Task[None]) -> None:
-        # What no attempt takes for an outcome, like pytest.fail() in an activity, is the test's.
-        error = None if task.cancelled() else task.exception()
-        if error is not None:
-            self.broken.append(error)
-
-    def _answer(self, turn: Turn, call_id: str, outcome: Result | Failure) -> None:
-        self._jobs.append(
-            (turn.instance_id, lambda: self._step(turn, turn.answer(call_id, outcome)))
-        )
+    def _again(self, envelope: Envelope) -> None:
+        self.wait(self.app.handle_events([envelope]))
 
     # ---- Time ------------------------------------------------------------------------------------
 
-    def next_due(self) -> datetime | None:
-        """The next instant at which something happens by itself."""
-        dues = list(self._dues.values())
+    def next_due(self, *, is_later: bool = False) -> datetime | None:
+        """The next instant at which something happens by itself; `is_later` leaves out now."""
+        up = [worker for worker in self.workers if worker.is_up]
+        dues = [due for worker in up for due in worker.dues.values()]
         stored = self.wait(self.app.store.next_due(self.app.names()))
-        if stored is not None and stored < FOR_EVER:
+        if stored is not None and stored < FOR_EVER and up:  # else the clock knows who comes up
             dues.append(stored)
-        posted = self.wait(self.app.store.outgoing_due())
+        posted = self.wait(self.store.outgoing_due())
         if posted is not None:
             dues.append(posted)
         called = self.clock.next_due()
         if called is not None:
             dues.append(called)
+        if is_later:
+            dues = [due for due in dues if due > self.now]
         return max(min(dues), self.now) if dues else None
 
     @contextmanager
@@ -332,15 +193,12 @@ class Driver:
         """Time moves in this block, and in no other meanwhile."""
         if self.is_busy:
             self.refuse(verb)
-        self._is_moving = True
+        self.is_moving = True
         try:
             self.settle()
             yield
-        except (NondeterministicCall, NondeterminismWarning) as error:
-            self.broken[:] = [each for each in self.broken if each is not error]
-            raise
         finally:
-            self._is_moving = False
+            self.is_moving = False
 
     def refuse(self, verb: str) -> None:
         """Raise `Misuse`, here and, should an activity swallow it, in the test."""
@@ -370,61 +228,77 @@ class Driver:
 
     def fire(self, due: datetime) -> None:
         """Move to a due instant and let everything happen there."""
+        self.ring(due)
+        self.settle()
+
+    def ring(self, due: datetime) -> None:
+        """Move to a due instant: what is due there can happen from now on."""
         if due > self.now:
             self.clock.move_to(due)
         # What arrives at an instant comes before what is due at it (law M7).
+        if self.chance.explores:
+            self._is_arriving = True  # each arrival is a move
+            return
         while (callback := self.clock.pop_due()) is not None:
             callback()
-            self._run_loop()
-        self.poke([each for each, at in self._dues.items() if at <= self.now])
-        self.settle()
+            try:
+                for worker in self.workers:
+                    self._run_loop(worker)
+            except Crashed as crash:
+                self.die(crash.worker)
+        self.is_due = True
 
-    # ---- The activities' loop --------------------------------------------------------------------
+    def _arrivals(self) -> list[Move]:
+        """What comes next of what arrives at this instant; nothing else goes before it."""
+        due = self.clock.next_due() if self._is_arriving else None
+        if due is None or due > self.now:
+            self._is_arriving, self.is_due = False, True
+            return []
+        return [Move("arrival", "", "", self._arrive)]
 
-    @property
-    def loop(self) -> VirtualLoop:
-        """Made when the first activity needs it: many tests stub them all."""
-        if self._loop is None:
-            self._loop = VirtualLoop(self.clock)
-        return self._loop
+    def _arrive(self) -> None:
+        callback = self.clock.pop_due(self.chance.among_due)
+        if callback is not None:
+            # What the outside does now may start runs, and see how far they get.
+            self._is_arriving = self._is_working = False
+            try:
+                callback()
+            finally:
+                self._is_arriving = self._is_working = True
+            for worker in self.workers:
+                self._run_loop(worker)
 
-    def run_on_loop(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine on the activities' loop to its end, in real time where it must wait."""
-        task = self.loop.create_task(coroutine)
-        self._run_loop()
-        while not task.done():
-            if not self.loop.is_waiting_outside():
-                task.cancel()
-                self._run_loop()
-                raise Stalled(
-                    "A request is not answered while time stands still",
-                    [],
-                    "Its handler waits for something that only the test can set going.",
-                )
-            self._wait_outside()
-        return cast("T", task.result())
+    def _look_at_the_time(self) -> None:
+        """Let turns look whose time has come."""
+        self.is_due = False
+        for worker in self.workers:
+            self.poke([turn.instance_id for turn, at in worker.dues.items() if at <= self.now])
 
-    def _run_loop(self) -> None:
-        if self._loop is not None:
-            with self._working():
-                self._loop.run_ready()
+    def go_on_with(self, move: Move) -> None:
+        """It is not done: it stays the next thing that the outside does."""
+        self._batch.insert(0, move)
 
-    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        self._jobs.append((self._current, self._run_loop))
-        return self.loop.create_task(coroutine, name="edda-hooks")
-
-    def _wait_outside(self) -> None:
-        self.loop.wait_outside(self._outside_seconds)
-        self._run_loop()
+    def _spawn(self, hook: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        """A hook's task runs on a worker's loop, where it takes virtual time."""
+        return self.workers[0].loop.create_task(hook, name="edda-hooks")
 
     # ---- The end ---------------------------------------------------------------------------------
 
-    def crash(self) -> None:
-        """End this worker, with all it has in flight, and let a new one begin."""
-        self.drop()
-        self.wait(self.app.store.release(self.worker_id))
-        self._worker += 1
-        self.retry_stuck()
+    def crash(self, worker: Worker | None = None) -> None:
+        """Kill a worker, or all, with all it has in flight, and start it again."""
+        if self._is_working:
+            self.refuse("crash")
+        self.die(worker)
+        self.settle()
+
+    def stall(self, worker: Worker, seconds: float) -> None:
+        """Let a worker stand still; its leases lapse at once."""
+        if self.is_busy:
+            self.refuse("stall")
+        worker.stalled_until = self.now + timedelta(seconds=seconds)
+        self.clock.call_at(worker.stalled_until, lambda: None)
+        self.lapse(list(worker.turns))
+        self.settle()
 
     def retry_stuck(self) -> None:
         """What a worker does when it begins: other code may fit."""
@@ -434,19 +308,10 @@ class Driver:
     def drop(self) -> None:
         """Drop turns and calls in flight; nothing their `finally` blocks do reaches the store."""
         if self._is_working:
-            self.refuse("crash")
-        was_open, self.app.is_open = self.app.is_open, False
-        try:
-            for turn in self._turns.values():
-                turn.close()
-            self._tasks.clear()
-            if self._loop is not None:
-                with self._working():
-                    self._loop.close()
-        finally:
-            self.app.is_open = was_open
-            self._loop = None
-            self.app.hooks.forget()
-            self._turns.clear()
-            self._dues.clear()
-            self._jobs.clear()
+            self.refuse("close")
+        for worker in self.workers:
+            self._forget(worker)
+        self._moves.clear()
+        if self._front is not None:
+            self._loops.give(self._front)
+            self._front = None

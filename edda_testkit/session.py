@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from edda_testkit.freeze import Freezer
+from edda_testkit.loops import Loops
 
 __all__ = ["Session", "current_session"]
 
@@ -24,9 +25,11 @@ class Session:
     """
 
     freezer: Freezer
+    loops: Loops = field(default_factory=Loops)
     options: dict[str, Any] = field(default_factory=dict)
     opened: list[Any] = field(default_factory=list)
     goldens: Callable[[], Any] | None = None
+    explored: list[Any] = field(default_factory=list)  # each an `Exploration`
 
     def keep(self, simulation: Any) -> None:
         """Remember a simulation, and of the closed ones the last few: `@given` opens hundreds."""

@@ -82,7 +82,7 @@ class Stubs:
     def __init__(self, complain: Callable[[BaseException], object]) -> None:
         self._complain = complain
         self._current: dict[Activity[..., Any], Stub] = {}
-        self._all: list[Stub] = []
+        self.all: list[Stub] = []
 
     def get(self, activity: Activity[..., Any]) -> Stub | None:
         """The stub that stands in for an activity now."""
@@ -123,12 +123,12 @@ class Stubs:
         answer = _ANSWERS[kind](activity, value)
         stub = Stub(activity, answer, kind, site, self._complain)
         self._current[activity] = stub
-        self._all.append(stub)
+        self.all.append(stub)
         return stub
 
     def check_used(self, called: Sequence[str]) -> None:
         """Raise `UnusedStub` when one was never called."""
-        unused = [stub.describe() for stub in self._all if stub.calls == 0]
+        unused = [stub.describe() for stub in self.all if stub.calls == 0]
         if unused:
             raise UnusedStub(unused, list(dict.fromkeys(called)))
 
@@ -179,19 +179,28 @@ def _taking_turns(activity: Activity[..., Any], values: Any) -> Callable[..., An
         if not _is_error(value):
             _check_value(activity, value)
     left = list(values)
+    given: dict[tuple[str, int], Any] = {}
 
-    def answer(*_args: Any, **_kwargs: Any) -> Any:
+    def answer(ctx: ActivityContext, *_args: Any, **_kwargs: Any) -> Any:
+        # An attempt that is executed again after a crash is answered as it was.
+        attempt = ctx.idempotency_key, ctx.attempt
+        if attempt in given:
+            return _given(given[attempt])
         if not left:
             raise StubError(
                 f"The stub of {activity.name!r} has answered {len(values)} calls and has no "
                 f"answer for another: give its sequence one more, or use side_effect=."
             )
-        value = left.pop(0)
-        if _is_error(value):
-            raise value
-        return value
+        given[attempt] = left.pop(0)
+        return _given(given[attempt])
 
     return answer
+
+
+def _given(value: Any) -> Any:
+    if _is_error(value):
+        raise value
+    return value
 
 
 _ANSWERS: dict[str, Callable[[Activity[..., Any], Any], Callable[..., Any]]] = {

@@ -32,7 +32,6 @@ LONG_FILES: dict[str, str] = {  # "edda.room"
     "edda.machine": "all that decides what is in a history, which must be read as a whole",
     "edda.ports": "the doors, and the values that cross them",
     "edda.timeline": "a table of glyphs, and a line of text for each kind of event",
-    "edda_testkit.driver": "all that a simulation does by itself, in the order it does it",
     "edda.turn": "one step of one instance, whose order of doing things must be read as a whole",
     "edda.codec": "values, parameters and exceptions cross the line in the same way",
     "edda_testkit.simulation": "the face of the kit: a method for each thing a test may do",
@@ -60,6 +59,8 @@ BROAD_EXCEPTS: dict[str, str] = {  # "edda.room"
     "edda.targets": "a user's module may raise anything at import; they are told",
     "edda_testkit.child": "a project's module may raise anything; the answer names it",
     "edda_testkit.histories": "an edited file may say anything; the verdict names it",
+    "edda_testkit.exploration": "a scenario may raise anything; it is shrunk, and raised again",
+    "edda_testkit.outside": "what is queued may raise anything; the block raises it at its end",
     "edda.http": "a defect of ours becomes a 500 that says so",
 }
 

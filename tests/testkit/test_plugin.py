@@ -324,9 +324,10 @@ def test_tests_run_on_sqlite(project):
 def test_given_opens_a_simulation_for_each_example(project):
     """Hypothesis tests open simulations of their own, with time frozen once."""
     source = """
-    from hypothesis import given, strategies as st
+    from hypothesis import given, settings, strategies as st
     from edda_testkit import Simulation
 
+    @settings(deadline=None)  # the first example pays for the freeze, on a busy machine too much
     @given(st.integers(0, 100))
     def test_it(n):
         with Simulation() as sim:
