@@ -10,6 +10,7 @@ __all__ = [
     "Misuse",
     "NotReplayableRun",
     "Stalled",
+    "StrategyError",
     "StubError",
     "StuckRun",
     "UnusedStub",
@@ -77,6 +78,10 @@ class NotReplayableRun(AssertionError):  # noqa: N818 - reads as what it is
             f"environment, a global, the order of a set. Use ctx.now(), ctx.random, ctx.uuid4(), "
             f"or make it an activity. @pytest.mark.edda(replay=False) turns this check off."
         )
+
+
+class StrategyError(TypeError):
+    """Hypothesis cannot make what was asked for: of a type, or that a model accepts."""
 
 
 def _indented(lines: Sequence[str]) -> list[str]:
