@@ -120,9 +120,15 @@ def _enter(item: pytest.Item) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Every kind of test has its view of the session, a state machine's `TestCase` too."""
+    _enter(item)
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
     """After a passing test function: its simulations must be replayable, stubs used."""
-    _enter(pyfuncitem)
     result = yield
     session = pyfuncitem.stash.get(SESSION, None)
     for simulation in () if session is None else session.opened:

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Generic, Literal, NamedTuple, Optional, TypeV
 import pydantic
 import pytest
 from cloudevents.core.v1.event import CloudEvent
-from hypothesis import HealthCheck, find, given, settings
+from hypothesis import HealthCheck, Phase, find, given, settings
 from hypothesis import strategies as st
 from hypothesis.errors import NoSuchExample
 from pydantic import (
@@ -38,7 +38,7 @@ from pydantic import (
 from typing_extensions import NotRequired, TypedDict
 
 from edda import InvalidEventError, RetryPolicy, activity, sleep, wait_event, workflow
-from edda.history import Answered, Attempted, CancelRequested, Finished, Started
+from edda.history import Finished, Started
 from edda_testkit import Simulation, StrategyError, strategies
 from edda_testkit.reach import activities_of
 from edda_testkit.replay import check_replay
@@ -500,22 +500,21 @@ def test_histories_are_real_ones(history):
     check_replay(order, "any", history)
 
 
-@pytest.mark.parametrize(
-    "wanted",
-    [
-        lambda h: isinstance(h[-1], Finished) and h[-1].kind == "workflow_completed",
-        lambda h: isinstance(h[-1], Finished) and h[-1].kind == "workflow_failed",
-        lambda h: any(e.kind == "event_timed_out" for e in h),
-        lambda h: any(isinstance(e, Attempted) for e in h),
-        lambda h: any(isinstance(e, CancelRequested) for e in h),
-        lambda h: not isinstance(h[-1], Finished),
-        lambda h: any(isinstance(e, Answered) and e.of == "timer" for e in h),
-    ],
-    ids=["completes", "fails", "times out", "retries", "is cancelled", "goes on", "sleeps"],
-)
-def test_histories_go_every_way(wanted):
+def test_histories_go_every_way():
     """Runs that complete, fail, time out, retry, are cancelled or still wait are all among them."""
-    find(made_histories, wanted, settings=settings(max_examples=2000, deadline=None))
+    kinds = set()
+
+    @settings(quick, max_examples=300, derandomize=True, database=None, phases=[Phase.generate])
+    @given(made_histories)
+    def gather(history):
+        kinds.update(event.kind for event in history)
+        kinds.add("finished" if isinstance(history[-1], Finished) else "goes on")
+
+    gather()
+    assert kinds >= {
+        *("workflow_completed", "workflow_failed", "workflow_cancelled", "event_timed_out"),
+        *("event_received", "timer_fired", "attempt_failed", "activity_failed", "goes on"),
+    }
 
 
 def test_events_of_a_wrong_kind_are_explained():
