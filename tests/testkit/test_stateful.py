@@ -282,7 +282,7 @@ class OrderMachine(WorkflowMachine):
             assert run.status != "completed" or run.result != "cancelled"
 
 TestOrder = OrderMachine.TestCase
-TestOrder.settings = settings(deadline=None, print_blob=True)
+TestOrder.settings = settings(deadline=None, print_blob=True, stateful_step_count=8)
 """
 STORY = [
     "*What happened:*",
