@@ -12,8 +12,11 @@ if TYPE_CHECKING:
     from edda_testkit.async_simulation import AsyncSimulation
     from edda_testkit.contract import check_store
     from edda_testkit.errors import (
+        CrashChangedOutcome,
         Misuse,
+        NotExhaustive,
         NotReplayableRun,
+        ScheduleError,
         Stalled,
         StrategyError,
         StubError,
@@ -21,16 +24,25 @@ if TYPE_CHECKING:
         UnusedStub,
         WorkflowNotFinished,
     )
+    from edda_testkit.exploration import check_crashes, explore
     from edda_testkit.runs import Run, Waiting
+    from edda_testkit.schedule import Schedule
+    from edda_testkit.search import Exploration
     from edda_testkit.simulation import Simulation
     from edda_testkit.stubs import Call, Stub
+    from edda_testkit.workers import Worker
 
 __all__ = [
     "AsyncSimulation",
     "Call",
+    "CrashChangedOutcome",
+    "Exploration",
     "Misuse",
+    "NotExhaustive",
     "NotReplayableRun",
     "Run",
+    "Schedule",
+    "ScheduleError",
     "Simulation",
     "Stalled",
     "StrategyError",
@@ -39,13 +51,21 @@ __all__ = [
     "StuckRun",
     "UnusedStub",
     "Waiting",
+    "Worker",
     "WorkflowNotFinished",
+    "check_crashes",
     "check_store",
+    "explore",
 ]
 
 _ROOMS = {
     "AsyncSimulation": "async_simulation",
+    "check_crashes": "exploration",
     "check_store": "contract",
+    "explore": "exploration",
+    "Exploration": "search",
+    "Schedule": "schedule",
+    "Worker": "workers",
     "Run": "runs",
     "Waiting": "runs",
     "Simulation": "simulation",

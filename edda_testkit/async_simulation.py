@@ -5,9 +5,10 @@ event loop, so it works under any async plugin, or none.
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, ParamSpec, Self, TypeVar
 
 from cloudevents.core.v1.event import CloudEvent
 
@@ -17,8 +18,12 @@ from edda.workflow import Workflow
 from edda_testkit.runs import Run
 from edda_testkit.simulation import Simulation
 from edda_testkit.stubs import Call, Stub
+from edda_testkit.workers import Worker
 
 __all__ = ["AsyncSimulation"]
+
+T = TypeVar("T")
+P = ParamSpec("P")
 
 
 class AsyncSimulation:
@@ -90,6 +95,30 @@ class AsyncSimulation:
     async def crash(self) -> None:
         """Kill every worker and start a new one."""
         self.simulation.crash()
+
+    async def expire_lease(self, run: Run) -> bool:
+        """Let the lease of a run's turn lapse now."""
+        return self.simulation.expire_lease(run)
+
+    async def jump(self, duration: float | timedelta) -> None:
+        """Let the clock jump forward, past what is due."""
+        self.simulation.jump(duration)
+
+    def concurrently(self) -> AbstractContextManager[None]:
+        """Let what the block asks for happen when it ends, in any order (a plain `with`)."""
+        return self.simulation.concurrently()
+
+    def crash_at(self, id: str | None = None, when: str = "after_effect", **options: Any) -> None:
+        """Kill the worker, once, when it gets there."""
+        self.simulation.crash_at(id, when, **options)
+
+    def add_worker(self, **options: Any) -> Worker:
+        """One more worker beside the others."""
+        return self.simulation.add_worker(**options)
+
+    def world(self, make: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """An object of the outside world that belongs to this simulation alone."""
+        return self.simulation.world(make, *args, **kwargs)
 
     # ---- Views, and what only prepares -----------------------------------------------------------
 

@@ -124,12 +124,22 @@ class VirtualClock:
             self._cancelled -= 1
         return self._heap[0][0] if self._heap else None
 
-    def pop_due(self) -> Callback | None:
-        """Take the first callback that is due by now, or None; its caller calls it."""
+    def pop_due(self, pick: Callable[[int], int] | None = None) -> Callback | None:
+        """Take the first callback that is due by now, or None; its caller calls it.
+
+        Of several at one instant, `pick` says which is the first; without it, the oldest.
+        """
         due = self.next_due()
         if due is None or due > self._now:
             return None
-        entry = heappop(self._heap)[2]
+        if pick is not None:
+            ties = sorted(item for item in self._heap if item[0] == due and item[2].callback)
+            chosen = ties[pick(len(ties))]
+            self._heap.remove(chosen)
+            heapify(self._heap)
+            entry = chosen[2]
+        else:
+            entry = heappop(self._heap)[2]
         callback, entry.callback = entry.callback, None
         return callback
 
@@ -203,6 +213,11 @@ class VirtualLoop(SELECTOR_LOOP):  # type: ignore[misc]
             "Virtual time stands still while something runs: wait with asyncio.sleep(seconds) "
             "or an asyncio.Event, not in a loop around asyncio.sleep(0)."
         )
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether `run_ready` would find nothing to run."""
+        return not self._ready
 
     def is_waiting_outside(self) -> bool:
         """Whether a thread or a file owes an answer, so that virtual time must not move."""

@@ -1,16 +1,24 @@
-"""The doors of the engine as a simulation has them: the clock, the sender, and a telling store."""
+"""The doors of the engine as a simulation has them: the clock, the sender, and a telling store.
+
+The store tells what is committed and whom it woke, and fails when it is told to. Everything that
+a simulation injects comes in here or between two moves of the driver; the engine knows nothing.
+"""
 
 from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime, timedelta
 from random import Random
-from typing import Any
+from typing import Any, Literal
 
 from cloudevents.core.v1.event import CloudEvent
 
+from edda.errors import StoreUnavailableError
 from edda.events import Envelope, as_cloudevent
-from edda.ports import Delivered, Judge, Store
+from edda.ports import Commit, Committed, Created, Delivered, Judge, NewInstance, Store
 from edda_testkit.clock import VirtualClock
 
-__all__ = ["RecordingSender", "SimulatedClock", "WakingStore"]
+__all__ = ["RecordingSender", "SimulatedClock", "SimulatedStore", "SkewedClock", "When"]
+
+When = Literal["before", "after"]
 
 
 class SimulatedClock:
@@ -19,6 +27,21 @@ class SimulatedClock:
     def __init__(self, clock: VirtualClock, seed: int) -> None:
         self.now = clock.now
         self.entropy = Random(seed).getrandbits
+
+
+class SkewedClock:
+    """The clock of a worker whose machine is ahead of the store's, or behind."""
+
+    def __init__(
+        self, clock: VirtualClock, ahead: timedelta, entropy: Callable[[int], int]
+    ) -> None:
+        self._clock = clock
+        self._ahead = ahead
+        self.entropy = entropy
+
+    def now(self) -> datetime:
+        """The present, as this worker has it."""
+        return self._clock.now() + self._ahead
 
 
 class RecordingSender:
@@ -32,30 +55,104 @@ class RecordingSender:
         self.posted.append((url, as_cloudevent(envelope)))
 
 
-class WakingStore:
-    """A store that tells whose inbox or cancellation changed, whoever changed it."""
+class SimulatedStore:
+    """The simulation's store: `fail_next` lets an operation of it fail, all else is the store's."""
 
     def __init__(self, inner: Store) -> None:
         self.inner = inner
+        self.commits = 0
         self.on_wake: Callable[[Iterable[str]], None] = lambda _: None
+        self.on_other: Callable[[], None] = lambda: None
+        self.on_delivered: Callable[[Envelope], None] = lambda _: None
+        # What the schedule says of a commit: to fail it, or nothing. And: it is committed.
+        self.judge_commit: Callable[[Commit], When | None] | None = None
+        self.on_commit: Callable[[Commit, Committed], None] | None = None
+        self._failures: dict[str, list[tuple[int, When]]] = {}
 
     def __repr__(self) -> str:
         return repr(self.inner)
 
     def __getattr__(self, name: str) -> Any:
+        self.on_other()
         return getattr(self.inner, name)
+
+    def fail_next(
+        self, *, commit: int = 0, deliver: int = 0, create: int = 0, when: When = "before"
+    ) -> None:
+        """Let the n-th commit, delivery or creation from now on raise `StoreUnavailableError`.
+
+        `when` is "before" it takes effect, or "after" it did, when only the answer is lost.
+        """
+        if when not in ("before", "after"):
+            raise ValueError(f'when must be "before" or "after", got {when!r}.')
+        counts = {"commit": commit, "deliver": deliver, "create": create}
+        if sum(count > 0 for count in counts.values()) != 1 or min(counts.values()) < 0:
+            raise ValueError(
+                f"fail_next() takes one of commit=, deliver= or create=, a number from 1 on, and "
+                f"got {', '.join(f'{name}={count}' for name, count in counts.items())}."
+            )
+        for name, count in counts.items():
+            if count:
+                self._failures.setdefault(name, []).append((count, when))
+
+    async def commit(self, commit: Commit) -> Committed:
+        """Apply a step."""
+        when = self._failing("commit")
+        if when is None and self.judge_commit is not None:
+            when = self.judge_commit(commit)
+        if when == "before":
+            raise _unavailable("commit", when)
+        committed = await self.inner.commit(commit)
+        self.commits += 1
+        if self.on_commit is not None:
+            self.on_commit(commit, committed)
+        if when == "after":
+            raise _unavailable("commit", when)
+        return committed
+
+    async def create(self, new: NewInstance) -> Created:
+        """Store a new instance."""
+        self.on_other()
+        when = self._failing("create")
+        if when == "before":
+            raise _unavailable("create", when)
+        created = await self.inner.create(new)
+        if when == "after":
+            raise _unavailable("create", when)
+        return created
 
     async def deliver(
         self, envelopes: Sequence[Envelope], judge: Judge | None = None
     ) -> list[Delivered]:
         """Accept events."""
+        when = self._failing("deliver")
+        if when == "before":
+            raise _unavailable("deliver", when)
         delivered = await self.inner.deliver(envelopes, judge)
-        self.on_wake(woken for one in delivered for woken in one.woken)
+        for envelope, one in zip(envelopes, delivered, strict=True):
+            if one.position is not None:
+                self.on_delivered(envelope)
+            self.on_wake(one.woken)
+        if when == "after":
+            raise _unavailable("deliver", when)
         return delivered
 
     async def request_cancel(self, instance_id: str) -> bool:
         """Ask for a cancellation."""
+        self.on_other()
         asked = await self.inner.request_cancel(instance_id)
         if asked:
             self.on_wake([instance_id])
         return asked
+
+    def _failing(self, operation: str) -> When | None:
+        planned = self._failures.get(operation)
+        if not planned:
+            return None
+        due = [when for count, when in planned if count == 1]
+        self._failures[operation] = [(count - 1, when) for count, when in planned if count > 1]
+        return due[0] if due else None
+
+
+def _unavailable(operation: str, when: When) -> StoreUnavailableError:
+    return StoreUnavailableError(f"the simulation failed this {operation} {when} it took effect")

@@ -7,8 +7,11 @@ errors are in `edda.errors`.
 from collections.abc import Sequence
 
 __all__ = [
+    "CrashChangedOutcome",
     "Misuse",
+    "NotExhaustive",
     "NotReplayableRun",
+    "ScheduleError",
     "Stalled",
     "StrategyError",
     "StubError",
@@ -34,8 +37,27 @@ class Stalled(AssertionError):  # noqa: N818 - the name is public API (DESIGN.md
         super().__init__("\n".join([f"{sentence}.", *_indented(waits), cure]))
 
 
+class CrashChangedOutcome(AssertionError):  # noqa: N818 - reads as what it is
+    """With a crash a scenario came out otherwise than without."""
+
+
+class NotExhaustive(AssertionError):  # noqa: N818 - reads as what it is
+    """Not every schedule could be tried, and `require_exhaustive=True` asks for that."""
+
+    def __init__(self, explored: str, max_schedules: int, budget_seconds: float) -> None:
+        super().__init__(
+            f"Not every schedule was tried: {explored}. Raise max_schedules ({max_schedules:,}) or "
+            f"budget_seconds ({budget_seconds:g}), or explore less: fewer crashes, duplicates, "
+            f"runs side by side."
+        )
+
+
 class Misuse(RuntimeError):  # noqa: N818 - reads as what it is
     """A simulation was used in a way that cannot work."""
+
+
+class ScheduleError(ValueError):
+    """A schedule that cannot be read, or does not fit the simulation it is run in."""
 
 
 class StubError(AssertionError, TypeError):

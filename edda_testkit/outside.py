@@ -1,17 +1,27 @@
-"""The world outside a simulation: events and other happenings, now or at a virtual instant."""
+"""The world outside a simulation: events and other happenings, now or at a virtual instant.
 
-from collections.abc import Callable, Iterable
+Inside `concurrently()` nothing happens yet: what is asked for is queued, and when the block ends
+the schedule decides what falls where.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from cloudevents.core.v1.event import CloudEvent
 
 from edda.events import Envelope, as_cloudevent, as_envelope
 from edda_testkit.clock import as_utc
 from edda_testkit.driver import Driver
+from edda_testkit.errors import Misuse
 from edda_testkit.runs import Run
+from edda_testkit.workers import Move
 
-__all__ = ["Outside"]
+__all__ = ["Outdoors", "Outside"]
+
+T = TypeVar("T")
+P = ParamSpec("P")
 
 
 class Outside:
@@ -21,6 +31,8 @@ class Outside:
         self._driver = driver
         self._sent: dict[tuple[str, str], str] = {}
         self._made_up = 0
+        self._queue: list[Move] | None = None
+        self._errors: list[Exception] = []
 
     def send(
         self, event: str | CloudEvent, data: Any, attributes: dict[str, Any], at: datetime | None
@@ -34,7 +46,7 @@ class Outside:
             if known["id"] is None:
                 known["id"] = f"event-{self._made_up}"
             envelope = as_envelope(known, data)
-        self.happen(at, lambda: self._deliver(envelope))
+        self.happen(at, lambda: self._deliver(envelope), f"send {envelope.type}")
         return as_cloudevent(envelope)
 
     def duplicate(self, event: CloudEvent, id: str | None) -> CloudEvent:
@@ -44,16 +56,74 @@ class Outside:
             self._made_up += 1
             attributes["id"] = f"{attributes['id']}-{self._made_up}" if id == "fresh" else id
         envelope = as_envelope(attributes, event.get_data())
-        self.happen(None, lambda: self._deliver(envelope))
+        self.happen(None, lambda: self._deliver(envelope), f"duplicate {envelope.type}")
         return as_cloudevent(envelope)
 
-    def happen(self, at: datetime | None, job: Callable[[], object]) -> None:
-        """Let something happen, now or at an instant."""
+    def happen(self, at: datetime | None, job: Callable[[], object], name: str) -> None:
+        """Let something happen, now or at an instant; in `concurrently()`, when it ends."""
         if at is not None:
             self._driver.clock.call_at(at, job)
-            return
-        job()
-        self._driver.settle()
+        elif self._queue is not None:
+            self._queue.append(self._as_move(name, job))
+        else:
+            job()
+            self._driver.settle()
+
+    @property
+    def is_concurrent(self) -> bool:
+        """Whether a block of `concurrently()` is open."""
+        return self._queue is not None
+
+    @contextmanager
+    def concurrently(self) -> Iterator[None]:
+        """Queue what happens in the block, and let it all happen when the block ends."""
+        if self._queue is not None:
+            raise Misuse("concurrently() is open already: put it all into one block.")
+        if self._driver.is_busy:
+            self._driver.refuse("concurrently")
+        self._queue, self._errors = [], []
+        try:
+            yield
+            moves = self._queue
+        finally:
+            self._queue = None
+        with self._driver.moving("concurrently"):
+            self._driver.settle_with(moves)
+        if self._errors:
+            first, *others = self._errors
+            for other in others:
+                first.add_note(f"Also, in the same block: {type(other).__name__}: {other}")
+            raise first
+
+    def advance(self, duration: timedelta) -> None:
+        """Queue a move of time, which stops at every due instant on its way."""
+        assert self._queue is not None, "outside of concurrently() the driver moves time itself"
+        driver = self._driver
+        target: datetime | None = None
+
+        def step() -> None:
+            nonlocal target
+            target = driver.now + duration if target is None else target
+            due = driver.next_due(is_later=True)
+            if due is None or due > target:
+                driver.clock.move_to(target)
+                driver.look_at_the_time()
+            else:
+                driver.ring(due)
+                driver.go_on_with(move)
+
+        move = self._as_move(f"advance {duration}", step)
+        self._queue.append(move)
+
+    def _as_move(self, name: str, job: Callable[[], object]) -> Move:
+        def run() -> None:
+            try:
+                job()
+            except Exception as error:  # goes to the test when the block has ended
+                self._errors.append(error)
+
+        number = 0 if self._queue is None else len(self._queue) + 1
+        return Move("outside", "", f"{number}: {name}", run)
 
     def instant(self, after: float | timedelta | None, at: datetime | None) -> datetime | None:
         """When `after=` or `at=` is; None for now."""
@@ -80,3 +150,68 @@ class Outside:
             (envelope.source, envelope.id),
             f"{envelope.type} (id {envelope.id!r}), sent at {self._driver.now.isoformat()}",
         )
+
+
+class Outdoors:
+    """What a simulation lets a test say of the outside world."""
+
+    _outside: Outside
+
+    def _open_for(self, verb: str, *, is_queued: bool = False) -> None:
+        raise NotImplementedError
+
+    @contextmanager
+    def concurrently(self) -> Iterator[None]:
+        """Let what the block asks for happen when it ends, in an order of the schedule's choosing.
+
+        Takes `start send duplicate call advance cancel crash`; each may fall between any two
+        commits of what runs beside it. Without exploration the order is the written one.
+        """
+        self._open_for("concurrently")
+        with self._outside.concurrently():
+            yield
+
+    def world(self, make: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """An object of the outside world that belongs to this simulation alone.
+
+        It survives crashes, and each schedule of an exploration has a fresh one. Module globals
+        survive schedules too, so keep what activities change in here.
+        """
+        return make(*args, **kwargs)
+
+    def send(
+        self,
+        event: str | CloudEvent,
+        data: Any = None,
+        *,
+        source: str = "test",
+        subject: str | None = None,
+        id: str | None = None,
+        after: float | timedelta | None = None,
+        at: datetime | None = None,
+        **extensions: Any,
+    ) -> CloudEvent:
+        """Send a CloudEvent into the simulation, now or later, and return it.
+
+        Raises `InvalidEventError` when every wait that it fits refuses its data.
+        """
+        self._open_for("send", is_queued=True)
+        attributes = {"source": source, "subject": subject, "id": id, **extensions}
+        return self._outside.send(event, data, attributes, self._outside.instant(after, at))
+
+    def duplicate(self, event: CloudEvent, *, id: str | None = None) -> CloudEvent:
+        """Deliver an event again: the same id, or another (`id="fresh"` makes one up)."""
+        self._open_for("duplicate", is_queued=True)
+        return self._outside.duplicate(event, id)
+
+    def call(
+        self,
+        function: Callable[[], object],
+        *,
+        after: float | timedelta | None = None,
+        at: datetime | None = None,
+    ) -> None:
+        """Call a plain function, now or at a virtual instant: the outside world's doing."""
+        self._open_for("call", is_queued=True)
+        name = getattr(function, "__name__", "a function")
+        self._outside.happen(self._outside.instant(after, at), function, f"call {name}")

@@ -15,6 +15,9 @@ import pytest
 
 SESSION = pytest.StashKey[Any]()
 FREEZER = pytest.StashKey[Any]()
+LOOPS = pytest.StashKey[Any]()
+PROPERTY = "edda_explored"
+EXPLORED = "__edda_explored__"  # `exploration.MARK`
 FIXTURES = frozenset({"edda_sim", "edda_async_sim"})
 
 
@@ -26,6 +29,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         choices=("memory", "sqlite"),
         default="memory",
         help="the store that simulations run on (default: memory)",
+    )
+    group.addoption(
+        "--edda-schedule",
+        metavar="TOKEN",
+        help="run explored tests under this one schedule, as printed with a failure: edda1-...",
     )
     parser.addini(
         "edda_freeze",
@@ -46,6 +54,9 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.fixture
 def edda_sim(request: pytest.FixtureRequest) -> Generator[Any, None, None]:
     """A fresh simulation of its own for this test (`edda_testkit.Simulation`)."""
+    if _is_explored(request.node):  # it gets one for each schedule
+        yield None
+        return
     simulation = _simulation(request)
     with _closing(simulation):
         yield simulation
@@ -54,6 +65,9 @@ def edda_sim(request: pytest.FixtureRequest) -> Generator[Any, None, None]:
 @pytest.fixture
 def edda_async_sim(request: pytest.FixtureRequest) -> Generator[Any, None, None]:
     """A fresh simulation for an `async def` test (`edda_testkit.AsyncSimulation`)."""
+    if _is_explored(request.node):
+        yield None
+        return
     kit = importlib.import_module("edda_testkit.async_simulation")
     simulation = _simulation(request)
     with _closing(simulation):
@@ -77,6 +91,11 @@ def _simulation(request: pytest.FixtureRequest) -> Any:
     item = request.node
     importlib.import_module("edda_testkit.session")
     _enter(item)  # a fixture's simulation is wanted before the test function is called
+    kit = importlib.import_module("edda_testkit.simulation")
+    return kit.Simulation(**_options(item, kit))
+
+
+def _options(item: pytest.Item, kit: Any) -> dict[str, Any]:
     options: dict[str, Any] = {}
     for marker in reversed(list(item.iter_markers("edda"))):
         if marker.args:
@@ -84,14 +103,18 @@ def _simulation(request: pytest.FixtureRequest) -> Any:
                 f"@pytest.mark.edda takes keyword arguments only, got {marker.args!r}"
             )
         options |= marker.kwargs
-    kit = importlib.import_module("edda_testkit.simulation")
-    known = [name for name in inspect.signature(kit.Simulation).parameters if name != "freezer"]
+    parameters = inspect.signature(kit.Simulation).parameters
+    known = [name for name in parameters if name not in ("schedule", "freezer")]
     unknown = [name for name in options if name not in known]
     if unknown:
         raise pytest.UsageError(
             f"@pytest.mark.edda has no option {unknown[0]!r}; it takes {', '.join(known)}"
         )
-    return kit.Simulation(**options)
+    return options
+
+
+def _is_explored(item: pytest.Item) -> bool:
+    return hasattr(getattr(item, "obj", None), EXPLORED)
 
 
 # ---- Around each test --------------------------------------------------------------------------
@@ -111,10 +134,12 @@ def _enter(item: pytest.Item) -> None:
                 f"edda_freeze must be freezegun, time-machine or off, got {backend!r}"
             )
         config.stash[FREEZER] = freeze.Freezer(backend)
-    session = kit.Session(config.stash[FREEZER])
+        config.stash[LOOPS] = importlib.import_module("edda_testkit.loops").Loops()
+    session = kit.Session(config.stash[FREEZER], config.stash[LOOPS])
     if config.getoption("--edda-store") == "sqlite":
         sqlite = importlib.import_module("edda.stores.sqlite")
         session.options["store"] = sqlite.DirectSqliteStore
+    session.options["schedule"] = config.getoption("--edda-schedule")
     item.stash[SESSION] = session
     kit.current_session.set(session)
 
@@ -138,11 +163,18 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, o
 
 
 class _AsyncTests:
-    """Runs `async def` tests that use a simulation, where no other plugin does."""
+    """Runs explored tests, and `async def` tests with a simulation where no other plugin does."""
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> bool | None:
         function = pyfuncitem.obj
+        if _is_explored(pyfuncitem):
+            importlib.import_module("edda_testkit.session")
+            _enter(pyfuncitem)
+            kit = importlib.import_module("edda_testkit.simulation")
+            exploring = importlib.import_module("edda_testkit.plugin_explore")
+            exploring.explore_item(pyfuncitem, _options(pyfuncitem, kit))
+            return True
         if not inspect.iscoroutinefunction(function) or not _uses_simulation(pyfuncitem):
             return None
         if any(pyfuncitem.get_closest_marker(name) for name in ("asyncio", "anyio", "trio")):
@@ -174,6 +206,7 @@ def pytest_runtest_teardown(
             del item.stash[SESSION]
             if nextitem is None or not _uses_simulation(nextitem):
                 _release(session.freezer)
+                session.loops.close()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -183,6 +216,12 @@ def pytest_runtest_makereport(
     """Show the virtual timeline of every run when a test fails."""
     report = yield
     session = item.stash.get(SESSION, None)
+    if report.when == "call" and session is not None and session.explored:
+        exploring = importlib.import_module("edda_testkit.plugin_explore")
+        if report.failed:
+            report.sections += exploring.sections(session.explored, item.nodeid)
+        elif counted := exploring.counted(session.explored):
+            report.user_properties.append((PROPERTY, counted))
     if report.when == "call" and report.failed and session is not None:
         for simulation in session.opened:
             for run in simulation.runs:
@@ -192,6 +231,28 @@ def pytest_runtest_makereport(
             if untaken := simulation.untaken_events():
                 report.sections.append(("edda events that no run took", "\n".join(untaken)))
     return report
+
+
+def pytest_report_teststatus(report: Any) -> tuple[str, str, str] | None:
+    """Under -v a passing explored test says how many schedules it went through."""
+    counted = dict(getattr(report, "user_properties", ())).get(PROPERTY)
+    if counted is None or report.when != "call" or not report.passed:
+        return None
+    return "passed", ".", f"PASSED ({counted})"
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """What was explored, a line for each test."""
+    lines = [
+        f"{report.nodeid}: {value}"
+        for report in terminalreporter.getreports("passed")
+        for name, value in report.user_properties
+        if name == PROPERTY
+    ]
+    if lines:
+        terminalreporter.section("edda exploration", sep="-")
+        for line in lines:
+            terminalreporter.write_line(line)
 
 
 def _release(freezer: Any) -> None:

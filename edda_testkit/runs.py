@@ -73,8 +73,16 @@ class Run:
 
     __test__ = False
 
-    def __init__(self, world: World, id: str, workflow: Workflow[..., Any]) -> None:
+    def __init__(
+        self,
+        world: World,
+        id: str,
+        workflow: Workflow[..., Any],
+        *,
+        queued_at: datetime | None = None,
+    ) -> None:
         self._world = world
+        self._queued_at = queued_at  # it may not have been started yet
         self._kept: tuple[Instance, list[Event], list[Waiting], datetime | None] | None = None
         self.id = id
         self.workflow = workflow
@@ -137,6 +145,8 @@ class Run:
         """Its events so far, oldest first: what is committed."""
         if self._kept is not None:
             return self._kept[1]
+        if self._queued_at is not None and self._is_only_queued:
+            return []
         return self._world.wait(self._world.app.history(self.id))
 
     @property
@@ -205,7 +215,24 @@ class Run:
     def _instance(self) -> Instance:
         if self._kept is not None:
             return self._kept[0]
+        at = self._queued_at
+        if at is not None and self._is_only_queued:
+            return Instance(
+                id=self.id,
+                workflow=self.workflow.name,
+                status=Status.PENDING,
+                started_at=at,
+                updated_at=at,
+                due=None,
+                waits=(),
+                outcome=None,
+                problem=None,
+            )
         return self._world.wait(self._world.app.instance(self.id))
+
+    @property
+    def _is_only_queued(self) -> bool:
+        return self._world.wait(self._world.app.store.instance(self.id)) is None
 
 
 def waits_of(runs: Iterable[Run]) -> list[str]:

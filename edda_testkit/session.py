@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from edda_testkit.freeze import Freezer
+from edda_testkit.loops import Loops
 
 __all__ = ["Session", "current_session"]
 
@@ -20,8 +21,10 @@ class Session:
     """One test's view of the session. `opened` are its simulations, oldest first."""
 
     freezer: Freezer
+    loops: Loops = field(default_factory=Loops)
     options: dict[str, Any] = field(default_factory=dict)
     opened: list[Any] = field(default_factory=list)
+    explored: list[Any] = field(default_factory=list)  # each an `Exploration`
 
     def keep(self, simulation: Any) -> None:
         """Remember a simulation, and of the closed ones the last few: `@given` opens hundreds."""

@@ -16,8 +16,6 @@ from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast
 
-from cloudevents.core.v1.event import CloudEvent
-
 from edda.activity import Activity
 from edda.app import EddaApp
 from edda.errors import NoAppError
@@ -25,15 +23,18 @@ from edda.ports import Status, Store
 from edda.stores.memory import MemoryStore
 from edda.workflow import Workflow
 from edda_testkit.clock import VirtualClock, as_utc
-from edda_testkit.doors import RecordingSender, SimulatedClock, WakingStore
+from edda_testkit.doors import RecordingSender, SimulatedClock, SimulatedStore
 from edda_testkit.driver import Driver
 from edda_testkit.errors import Misuse, Stalled, StuckRun
+from edda_testkit.faults import Faults
 from edda_testkit.freeze import Freezer
 from edda_testkit.freeze_entries import Shown
 from edda_testkit.freeze_stacks import stacks_in_use
-from edda_testkit.outside import Outside
+from edda_testkit.loops import Loops
+from edda_testkit.outside import Outdoors, Outside
 from edda_testkit.replay import check_replay
 from edda_testkit.runs import Run, waits_of
+from edda_testkit.schedule import Schedule, Source, as_source
 from edda_testkit.session import current_session
 from edda_testkit.stubs import Call, Stub, site_of_test
 from edda_testkit.web import Http
@@ -48,7 +49,7 @@ MAX_INSTANTS = 10_000
 SEND_IT = "Send the event with sim.send(...), or give the wait a timeout."
 
 
-class Simulation:
+class Simulation(Outdoors, Faults):
     """A world for one test. Use it as a context manager, or through the fixture `edda_sim`.
 
     `start` is the first instant (an aware datetime; 2000-01-01 by default, or where the test
@@ -62,6 +63,8 @@ class Simulation:
 
     def __init__(
         self,
+        schedule: Schedule | Source | str | None = None,
+        /,
         *,
         start: datetime | None = None,
         seed: int = 0,
@@ -71,6 +74,8 @@ class Simulation:
         unused_stubs: bool = False,
         strict_events: bool = False,
         outside_seconds: float = 10.0,
+        workers: int = 1,
+        recovery_seconds: float = 0.0,
         freezer: Freezer | None = None,
     ) -> None:
         session = current_session.get()
@@ -84,22 +89,33 @@ class Simulation:
         self.clock = VirtualClock(start or self._freezer.foreign_now() or EPOCH)
         self.sender = RecordingSender()
         door = SimulatedClock(self.clock, seed)
-        waking = WakingStore((store or MemoryStore)(door))
-        self.store = cast("Store", waking)
+        self.store = SimulatedStore((store or MemoryStore)(door))
         self.app = EddaApp(
             **{"service_name": "simulation", **(app_options or {})},
             db_url="memory://",
             worker=False,
-            store=self.store,
+            store=cast("Store", self.store),
             clock=door,
             sender=self.sender,
         )
         self.http = Http(self)
-        self._driver = Driver(self.app, self.clock, outside_seconds)
-        waking.on_wake = self._driver.poke
+        self._loops = Loops() if self._session is None else self._session.loops
+        source = as_source(schedule)
+        self._driver = Driver(
+            self.app,
+            self.clock,
+            self.store,
+            source,
+            loops=self._loops,
+            outside_seconds=outside_seconds,
+        )
+        self._driver.recovery = timedelta(seconds=recovery_seconds)
+        for _ in range(workers - 1):
+            self._driver.add_worker()
         self._outside = Outside(self._driver)
         self._ends: ExitStack | None = None
         self._was_opened = False
+        self._keeps = True
 
     def __repr__(self) -> str:
         return f"<Simulation at {self.clock.now().isoformat()}: {len(self.runs)} runs>"
@@ -114,6 +130,8 @@ class Simulation:
                 self._freezer.hold()
             ends.enter_context(self._freezer.project(self.clock, on_foreign_move=self.advance_to))
             self.wait(self.app.initialize())
+            if self._session is None:
+                ends.callback(self._loops.close)
             ends.callback(self._driver.drop)
             self._ends = ends.pop_all()
         return self
@@ -146,7 +164,9 @@ class Simulation:
         **kwargs: Any,
     ) -> Run:
         """Start a workflow and let it go on as far as it can now. Does not move time."""
-        self._open_for("start")
+        self._open_for("start", is_queued=True)
+        if self._outside.is_concurrent:
+            return self._start_later(workflow, args, kwargs, instance_id)
         started = self.wait(self.app.start(workflow, *args, instance_id=instance_id, **kwargs))
         run = self._driver.run_of(started, workflow)
         self._driver.settle()
@@ -185,17 +205,12 @@ class Simulation:
 
     def cancel(self, run: Run) -> bool:
         """Ask for a run to be cancelled; False when it has finished already."""
-        self._open_for("cancel")
-        return self._driver.cancel(run)
-
-    def crash(self) -> None:
-        """Kill every worker, at this instant, and start a new one.
-
-        Coroutines and activities in flight are gone; what was committed stays, and what
-        activities did to the outside stays done.
-        """
-        self._open_for("crash")
-        self._driver.crash()
+        self._open_for("cancel", is_queued=True)
+        if not self._outside.is_concurrent:
+            return self._driver.cancel(run)
+        is_open = not run.is_finished
+        self._outside.happen(None, lambda: self.wait(self.app.cancel(run.id)), f"cancel {run.id}")
+        return is_open
 
     def deploy(self, workflow: Workflow[..., Any]) -> None:
         """Put other code under a workflow's name; instances meet it at their next turn.
@@ -245,7 +260,11 @@ class Simulation:
         )
         if duration < timedelta(0):
             raise ValueError(f"advance() goes forward only, and was asked for {duration}.")
-        self.advance_to(self.now + duration)
+        if self._outside.is_concurrent:
+            self._open_for("advance", is_queued=True)
+            self._outside.advance(duration)
+        else:
+            self.advance_to(self.now + duration)
 
     def advance_to(self, instant: datetime) -> None:
         """Move time on to an instant, an aware datetime, by way of every due instant before it."""
@@ -275,42 +294,6 @@ class Simulation:
 
     # ---- The outside world -----------------------------------------------------------------------
 
-    def send(
-        self,
-        event: str | CloudEvent,
-        data: Any = None,
-        *,
-        source: str = "test",
-        subject: str | None = None,
-        id: str | None = None,
-        after: float | timedelta | None = None,
-        at: datetime | None = None,
-        **extensions: Any,
-    ) -> CloudEvent:
-        """Send a CloudEvent into the simulation, now or later, and return it.
-
-        Raises `InvalidEventError` when every wait that it fits refuses its data.
-        """
-        self._open_for("send")
-        attributes = {"source": source, "subject": subject, "id": id, **extensions}
-        return self._outside.send(event, data, attributes, self._outside.instant(after, at))
-
-    def duplicate(self, event: CloudEvent, *, id: str | None = None) -> CloudEvent:
-        """Deliver an event again: the same id, or another (`id="fresh"` makes one up)."""
-        self._open_for("duplicate")
-        return self._outside.duplicate(event, id)
-
-    def call(
-        self,
-        function: Callable[[], object],
-        *,
-        after: float | timedelta | None = None,
-        at: datetime | None = None,
-    ) -> None:
-        """Call a plain function, now or at a virtual instant: the outside world's doing."""
-        self._open_for("call")
-        self._outside.happen(self._outside.instant(after, at), function)
-
     def stub(self, activity: Activity[..., Any], **answer: Any) -> Stub:
         """Let an activity answer `returns=`, `raises=`, `side_effect=` or `sequence=[...]`."""
         return self._driver.stubs.add(activity, site_of_test(inspect.currentframe()), **answer)
@@ -328,6 +311,7 @@ class Simulation:
         for run in self.runs:
             if run.status is Status.STUCK:
                 raise StuckRun(run.label, str(run.error))
+        self._check_struck()
         if not self._unused_stubs:
             self._driver.stubs.check_used([call.activity for call in self.calls()])
         if self._strict_events and (left := self.untaken_events()):
@@ -349,7 +333,7 @@ class Simulation:
         """Drop everything; time is real again. Doing it twice is fine."""
         if self._ends is not None:
             ends, self._ends = self._ends, None
-            for run in self.runs:
+            for run in self.runs if self._keeps else ():
                 run.keep()  # what it was can still be read when the store is gone
             try:
                 ends.close()
@@ -362,7 +346,39 @@ class Simulation:
         """Whether the simulation is entered, and not closed yet."""
         return self._ends is not None
 
+    @property
+    def schedule(self) -> Schedule:
+        """What was chosen so far, as a schedule with a token."""
+        return self._driver.source.schedule
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether an activity used the app, so that others can see what it did."""
+        return self._driver.chance.is_shared
+
+    @property
+    def executions(self) -> dict[tuple[str, str], tuple[int, int]]:
+        """Of each call, by instance and id: how often it was executed, and its effect lost."""
+        chance = self._driver.chance
+        return {key: (count, chance.lost[key]) for key, count in chance.executed.items()}
+
+    @property
+    def story(self) -> list[str]:
+        """What happened, a line each with the virtual time since the start; if it was kept."""
+        told = self._driver.chance.story or []
+        return [f"+{at - self.clock.start}  {text}" for at, text in told]
+
     # ---- For the rooms beside --------------------------------------------------------------------
+
+    def brief(self, *, is_told: bool) -> None:
+        """Keep the story from here on; or, for speed, nothing that is read after the end."""
+        self._keeps = is_told
+        self._driver.chance.story = [] if is_told else None
+
+    @property
+    def stubs(self) -> list[Stub]:
+        """All that were set here."""
+        return self._driver.stubs.all
 
     def wait(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """The value of a coroutine of the app or the store."""
@@ -377,7 +393,26 @@ class Simulation:
 
     # ---- Helpers ---------------------------------------------------------------------------------
 
-    def _open_for(self, verb: str) -> None:
+    def _start_later(
+        self, workflow: Workflow[..., Any], args: Any, kwargs: Any, instance_id: str | None
+    ) -> Run:
+        self.app.bind(workflow)
+        workflow.parameters.accept(args, kwargs)  # what does not fit is said here and now
+        wanted = instance_id or f"{workflow.name}-{self.app.clock.entropy(128):032x}"
+        run = Run(self._driver, wanted, workflow, queued_at=self.now)
+        run = self._driver.runs.setdefault(wanted, run)
+        starting = lambda: self.wait(  # noqa: E731
+            self.app.start(workflow, *args, instance_id=wanted, **kwargs)
+        )
+        self._outside.happen(None, starting, f"start {wanted}")
+        return run
+
+    def _open_for(self, verb: str, *, is_queued: bool = False) -> None:
+        if self._outside.is_concurrent and not is_queued:
+            raise Misuse(
+                f"{verb}() cannot be queued: concurrently() takes start, send, duplicate, call, "
+                f"advance, cancel and crash. Call it after the block."
+            )
         if self._ends is None:
             raise NoAppError(
                 f"{verb}()", "Use the simulation as a context manager: with Simulation() as sim:"

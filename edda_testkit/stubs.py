@@ -82,7 +82,7 @@ class Stubs:
     def __init__(self, complain: Callable[[BaseException], object]) -> None:
         self._complain = complain
         self._current: dict[Activity[..., Any], Stub] = {}
-        self._all: list[Stub] = []
+        self.all: list[Stub] = []
 
     def get(self, activity: Activity[..., Any]) -> Stub | None:
         """The stub that stands in for an activity now."""
@@ -123,12 +123,12 @@ class Stubs:
         answer = _ANSWERS[kind](activity, value)
         stub = Stub(activity, answer, kind, site, self._complain)
         self._current[activity] = stub
-        self._all.append(stub)
+        self.all.append(stub)
         return stub
 
     def check_used(self, called: Sequence[str]) -> None:
         """Raise `UnusedStub` when one was never called."""
-        unused = [stub.describe() for stub in self._all if stub.calls == 0]
+        unused = [stub.describe() for stub in self.all if stub.calls == 0]
         if unused:
             raise UnusedStub(unused, list(dict.fromkeys(called)))
 

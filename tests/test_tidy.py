@@ -26,6 +26,7 @@ MAX_FUNCTION_LINES = 70
 
 LONG_FILES: dict[str, str] = {  # "edda.room"
     "edda.errors": "a class for each cure: a list of sentences, which is read one at a time",
+    "edda.codec": "a value's way to text and back, exceptions among them, read side by side",
     "edda.app": "the composition root and its client: a method for each thing a caller may ask",
     "edda.turn": "one step of one instance, whose order of doing things must be read as a whole",
     "edda.history": "the event classes and both JSON forms, which must be read side by side",
