@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from edda_testkit.schedule import Schedule
     from edda_testkit.search import Exploration
     from edda_testkit.simulation import Simulation
+    from edda_testkit.stateful import WorkflowMachine
     from edda_testkit.stubs import Call, Stub
     from edda_testkit.workers import Worker
 
@@ -52,6 +53,7 @@ __all__ = [
     "UnusedStub",
     "Waiting",
     "Worker",
+    "WorkflowMachine",
     "WorkflowNotFinished",
     "check_crashes",
     "check_store",
@@ -59,6 +61,7 @@ __all__ = [
 ]
 
 _ROOMS = {
+    "WorkflowMachine": "stateful",
     "AsyncSimulation": "async_simulation",
     "check_crashes": "exploration",
     "check_store": "contract",

@@ -27,7 +27,7 @@ from typing import Any, ClassVar
 from cloudevents.core.v1.event import CloudEvent
 from hypothesis import note
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from edda.errors import InvalidEventError
 from edda.timeline import duration_text
@@ -35,6 +35,7 @@ from edda.workflow import Workflow
 from edda_testkit.errors import Misuse
 from edda_testkit.replay import check_replay
 from edda_testkit.runs import Run
+from edda_testkit.schedule import Schedule
 from edda_testkit.simulation import Simulation
 from edda_testkit.strategies import as_event_strategies, workflow_inputs
 
@@ -48,6 +49,7 @@ class WorkflowMachine(RuleBasedStateMachine):
     """Rules start, deliver, duplicate, delay, advance, crash, cancel and replay for a workflow.
 
     `events` maps types to models (or strategies of data), or lists strategies of CloudEvents.
+    `schedules` (`strategies.schedules(...)`) lets the simulation choose otherwise than by default.
     `inputs` is a strategy of keyword arguments, or a dict that fixes some; by default they come
     from the annotations. `durations` are the seconds that time moves by, besides to the next due
     instant and to just before it. `options` go to the `Simulation`. `without` names rules that
@@ -57,16 +59,23 @@ class WorkflowMachine(RuleBasedStateMachine):
     workflow: ClassVar[Workflow[..., Any]]
     events: ClassVar[Any] = {}
     inputs: ClassVar[Any] = None
+    schedules: ClassVar[st.SearchStrategy[Schedule] | None] = None
     durations: ClassVar[tuple[float, ...]] = (1, 60, 3600, 86400)
     max_runs: ClassVar[int] = 2
     options: ClassVar[Mapping[str, Any]] = {}
     without: ClassVar[frozenset[str] | set[str]] = frozenset()
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if cls.schedules is not None:
+            setattr(cls, "by_schedule", initialize(schedule=cls.schedules)(_follow))  # noqa: B010
 
     def __init__(self) -> None:
         super().__init__()
         self.sent: list[CloudEvent] = []
         self.story: list[str] = []
         self._sim: Simulation | None = None
+        self.schedule: Schedule | None = None  # the simulation's, once `schedules` drew one
 
     # ---- For the subclass ----------------------------------------------------------------------
 
@@ -97,7 +106,7 @@ class WorkflowMachine(RuleBasedStateMachine):
         if self._sim is None:
             if not isinstance(getattr(type(self), "workflow", None), Workflow):
                 raise Misuse(f"{type(self).__name__} needs `workflow = ...`: a @workflow.")
-            sim = Simulation(**{"unused_stubs": True, **self.options})
+            sim = Simulation(self.schedule, **{"unused_stubs": True, **self.options})
             sim.__enter__()
             self._sim = sim
             self.setup(sim)
@@ -140,6 +149,8 @@ class WorkflowMachine(RuleBasedStateMachine):
         lines = [f"  {number}. {line}" for number, line in enumerate(self.story, 1)]
         note("\n".join(["What happened:", *(lines or ["  nothing yet"])]))
         if sim is not None:
+            if self.schedule is not None:
+                note(f"schedule: {sim.schedule.token}")
             for run in sim.runs:
                 note(f"{run!r}\n{run.timeline()}")
 
@@ -247,6 +258,11 @@ class WorkflowMachine(RuleBasedStateMachine):
         else:
             self.sent.append(event)
             self.on_deliver(event, is_duplicate=False, delay_seconds=seconds)
+
+
+def _follow(machine: WorkflowMachine, schedule: Schedule) -> None:
+    """Take a schedule, before anything else."""
+    machine.schedule = schedule
 
 
 @lru_cache(maxsize=64)

@@ -13,7 +13,7 @@ import json
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
-from typing import Any
+from typing import Any, Literal
 
 from cloudevents.core.v1.event import CloudEvent
 from hypothesis import strategies as st
@@ -25,6 +25,7 @@ from edda.history import Event
 from edda.workflow import Workflow
 from edda_testkit.errors import StrategyError
 from edda_testkit.reach import activities_of
+from edda_testkit.schedule import Options, Schedule
 from edda_testkit.simulation import Simulation
 from edda_testkit.strategies_pydantic import Judge, accepts, json_values
 from edda_testkit.strategies_scalars import any_json
@@ -36,12 +37,16 @@ __all__ = [
     "events",
     "histories",
     "invalid_events",
+    "schedules",
     "workflow_inputs",
 ]
 
 Attributes = Mapping[str, Any]
 # Of the steps that drive a history: time goes on to the next due instant, or by so much.
 DURATIONS = (timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1), timedelta(days=2))
+
+# A schedule's deviations: choices left alone between two of them, and what is taken then.
+FARTHEST, HIGHEST = 12, 3
 
 
 class GeneratedEvent(CloudEvent):
@@ -198,6 +203,35 @@ def histories(
         for step in todo:
             _take(sim, run, step)
         return list(run.history)
+
+
+def schedules(
+    *,
+    crashes: int = 0,
+    duplicates: int = 0,
+    reorder: bool = True,
+    faults: int = 0,
+    workers: int = 1,
+    duplicate_ids: Literal["same", "fresh"] = "same",
+    max_deviations: int = 6,
+) -> st.SearchStrategy[Schedule]:
+    """Schedules for `Simulation(schedule)`: which choices differ from the default, and how.
+
+    The options are those of `@explore`. A schedule is drawn at once, as a short list of small
+    numbers, and shrinks to fewer and earlier deviations. `sim.schedule.token` names what ran.
+    """
+    options = Options(
+        crashes=crashes,
+        duplicates=duplicates,
+        reorder=reorder,
+        faults=faults,
+        workers=workers,
+        duplicate_ids=duplicate_ids,
+    )
+    pair = st.tuples(st.integers(0, FARTHEST), st.integers(1, HIGHEST))
+    return st.lists(pair, max_size=max_deviations).map(
+        lambda pairs: Schedule("tape", tape=tuple(itertools.chain(*pairs)), options=options)
+    )
 
 
 def as_event_strategies(given: Any) -> list[st.SearchStrategy[CloudEvent]]:

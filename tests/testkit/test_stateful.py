@@ -1,5 +1,6 @@
 """WorkflowMachine: its rules, its story, its isolation, under pytest and unittest."""
 
+import asyncio
 import re
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from hypothesis.stateful import invariant, rule, run_state_machine_as_test
 from pydantic import BaseModel
 
 from edda import EventTimeoutError, activity, sleep, wait_event, workflow
-from edda_testkit import Misuse, strategies
+from edda_testkit import Misuse, Simulation, strategies
 from edda_testkit.stateful import WorkflowMachine
 
 quick = settings(
@@ -246,6 +247,41 @@ def test_frozen_time_does_not_touch_the_deadline():
             self.sim.advance(days=2)
 
     run(Machine, deadline=timedelta(seconds=20), max_examples=5)
+
+
+@workflow
+async def racing(ctx):
+    await asyncio.gather(ship(ctx, "a"), ship(ctx, "b"))
+
+
+def test_schedules_reorder_what_happens():
+    """With `schedules`, a failure that needs another order is found, and its token is told."""
+    told = []
+
+    class Machine(WorkflowMachine):
+        workflow = racing
+        schedules = strategies.schedules()
+        without = {"crash", "cancel", "replay"}  # noqa: RUF012
+        max_runs = 1
+
+        @invariant()
+        def in_order(self):
+            for one in self.runs:
+                assert [call.args for call in one.calls()] in ([("a",), ("b",)], [("a",)], [])
+
+        def teardown(self):
+            if self.runs:
+                told.append(self.sim.schedule.token)
+            super().teardown()
+
+    with pytest.raises(AssertionError) as caught:
+        run(Machine, max_examples=200)
+    notes = "\n".join(caught.value.__notes__)
+    token = re.search(r"^schedule: (edda1-\S+)$", notes, re.MULTILINE)[1]
+    assert token in told
+    assert "1. start racing()" in notes
+    with Simulation(token, replay=False) as sim:
+        assert [call.args for call in sim.start(racing).calls()] == [("b",), ("a",)]
 
 
 # ---- In a project of the user's ----------------------------------------------------------------

@@ -1,5 +1,6 @@
 """Hypothesis strategies: what they make is accepted where it goes, for every kind of type."""
 
+import asyncio
 import enum
 import ipaddress
 import json
@@ -521,3 +522,39 @@ def test_events_of_a_wrong_kind_are_explained():
     """`events=` takes strategies, or models by type."""
     with pytest.raises(StrategyError, match="strategies of CloudEvents"):
         find(strategies.histories(order, events=[Card]), lambda _: True)
+
+
+# ---- Schedules ---------------------------------------------------------------------------------
+
+
+@workflow
+async def both(ctx):
+    await asyncio.gather(note(ctx, "a"), note(ctx, "b"))
+
+
+def _words(schedule):
+    with Simulation(schedule, replay=False) as sim:
+        sim.stub(note, returns=None)
+        run = sim.start(both)
+        return [call.args[0] for call in run.calls(note)]
+
+
+def test_schedules_find_another_order_and_shrink():
+    """A schedule that matters is found, shrunk to one deviation, and repeated by its token."""
+    found = find(
+        strategies.schedules(),
+        lambda schedule: _words(schedule) == ["b", "a"],
+        settings=settings(quick, max_examples=500),
+    )
+    assert len(found.tape) == 2
+    with Simulation(found, replay=False) as sim:
+        sim.stub(note, returns=None)
+        sim.start(both)
+        assert _words(sim.schedule.token) == ["b", "a"]
+
+
+def test_schedules_carry_their_options():
+    """The options are those of an exploration."""
+    made = strategies.schedules(crashes=1, workers=2, max_deviations=0)
+    schedule = find(made, lambda _: True)
+    assert (schedule.options.crashes, schedule.options.workers, schedule.tape) == (1, 2, ())
