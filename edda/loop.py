@@ -22,7 +22,7 @@ from typing import Any, NoReturn, Protocol, TypeVar
 
 from edda.errors import NotReplayableError, RunawayWorkflowError
 
-__all__ = ["Timers", "WorkflowLoop", "call_site", "user_site"]
+__all__ = ["Timers", "WorkflowLoop", "call_site", "source_name", "user_site"]
 
 T = TypeVar("T")
 
@@ -278,13 +278,13 @@ _EDDA = os.path.join(os.path.dirname(__file__), "")
 
 def call_site(frame: FrameType) -> str:
     """The `file:line` of a frame; the file is relative to the top of its package."""
-    return (
-        f"{_file(frame.f_code.co_filename, frame.f_globals.get('__name__', ''))}:{frame.f_lineno}"
-    )
+    module = frame.f_globals.get("__name__", "")
+    return f"{source_name(frame.f_code.co_filename, module)}:{frame.f_lineno}"
 
 
 @lru_cache(maxsize=4096)
-def _file(path: str, module: str) -> str:
+def source_name(path: str, module: str) -> str:
+    """A source file's path from the top of its package."""
     parts = path.replace("\\", "/").split("/")
     depth = module.count(".") + (parts[-1] == "__init__.py")
     return "/".join(parts[-1 - depth :])

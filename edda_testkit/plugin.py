@@ -16,8 +16,10 @@ import pytest
 SESSION = pytest.StashKey[Any]()
 FREEZER = pytest.StashKey[Any]()
 LOOPS = pytest.StashKey[Any]()
+OBSERVERS = pytest.StashKey[list[Any]]()
 PROPERTY = "edda_explored"
 EXPLORED = "__edda_explored__"  # `exploration.MARK`
+SEEING = ("edda_coverage", "edda_coverage_fail_under", "edda_coverage_json", "edda_report")
 FIXTURES = frozenset({"edda_sim", "edda_async_sim"})
 
 
@@ -35,6 +37,28 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="TOKEN",
         help="run explored tests under this one schedule, as printed with a failure: edda1-...",
     )
+    group.addoption(
+        "--edda-coverage",
+        action="store_true",
+        help="show which outcomes of which call sites of workflows the tests went through",
+    )
+    group.addoption(
+        "--edda-coverage-fail-under",
+        type=float,
+        metavar="PERCENT",
+        help="fail when fewer of the possible outcomes were seen",
+    )
+    group.addoption(
+        "--edda-coverage-json", metavar="FILE", help="write the outcome coverage as JSON"
+    )
+    group.addoption(
+        "--edda-coverage-points",
+        action="store_true",
+        help="count a crash and a cancellation at each call site as outcomes too",
+    )
+    group.addoption(
+        "--edda-report", metavar="FILE", help="write a page (HTML) of all simulated tests"
+    )
     parser.addini(
         "edda_freeze",
         help="how virtual time is shown to code: freezegun (default), time-machine or off",
@@ -43,12 +67,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the marker."""
+    """Register the marker, and what the options ask for."""
     config.addinivalue_line(
         "markers",
         "edda(replay=True, unused_stubs=False, strict_events=False, start=None, seed=0): "
         "options of the edda_sim of this test, those of edda_testkit.Simulation",
     )
+    config.stash[OBSERVERS] = []
+    if any(config.getoption(name) not in (None, False) for name in SEEING):
+        importlib.import_module("edda_testkit.plugin_session").install(config, OBSERVERS)
 
 
 @pytest.fixture
@@ -139,6 +166,7 @@ def _enter(item: pytest.Item) -> None:
     if config.getoption("--edda-store") == "sqlite":
         sqlite = importlib.import_module("edda.stores.sqlite")
         session.options["store"] = sqlite.DirectSqliteStore
+    session.observers = config.stash[OBSERVERS]
     session.options["schedule"] = config.getoption("--edda-schedule")
     item.stash[SESSION] = session
     kit.current_session.set(session)

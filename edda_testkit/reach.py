@@ -12,7 +12,7 @@ from typing import Any
 from edda.activity import Activity
 from edda.workflow import Workflow
 
-__all__ = ["activities_of", "named_in", "reached_from"]
+__all__ = ["activities_of", "is_foreign", "named_in", "reached_from"]
 
 
 def activities_of(workflow: Workflow[..., Any]) -> list[Activity[..., Any]]:
@@ -33,7 +33,7 @@ def reached_from(function: Callable[..., Any]) -> list[FunctionType]:
         one = todo.pop(0)
         if isinstance(one, Workflow):
             one = one.fn
-        if not isinstance(one, FunctionType) or id(one) in seen or _is_foreign(one):
+        if not isinstance(one, FunctionType) or id(one) in seen or is_foreign(one):
             continue
         seen[id(one)] = one
         todo += [value for _, value in named_in(one)]
@@ -65,6 +65,7 @@ def _names(code: CodeType) -> Iterator[str]:
             yield from _names(constant)
 
 
-def _is_foreign(function: FunctionType) -> bool:
+def is_foreign(function: FunctionType) -> bool:
+    """Whether it belongs to the standard library, the engine or the kit."""
     root = (function.__module__ or "").partition(".")[0]
     return root in sys.stdlib_module_names or root in ("edda", "edda_testkit", "pydantic")

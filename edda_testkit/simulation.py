@@ -38,6 +38,7 @@ from edda_testkit.schedule import Schedule, Source, as_source
 from edda_testkit.session import current_session
 from edda_testkit.stubs import Call, Stub, site_of_test
 from edda_testkit.web import Http
+from edda_testkit.workers import Crash
 
 __all__ = ["Simulation"]
 
@@ -332,6 +333,8 @@ class Simulation(Outdoors, Faults):
     def close(self) -> None:
         """Drop everything; time is real again. Doing it twice is fine."""
         if self._ends is not None:
+            for observe in () if self._session is None else self._session.observers:
+                observe(self)
             ends, self._ends = self._ends, None
             for run in self.runs if self._keeps else ():
                 run.keep()  # what it was can still be read when the store is gone
@@ -350,6 +353,11 @@ class Simulation(Outdoors, Faults):
     def schedule(self) -> Schedule:
         """What was chosen so far, as a schedule with a token."""
         return self._driver.source.schedule
+
+    @property
+    def crashes(self) -> list[Crash]:
+        """The crashes so far, in order."""
+        return self._driver.chance.crashes
 
     @property
     def is_shared(self) -> bool:
