@@ -30,8 +30,8 @@ def mermaid(events: Sequence[Event]) -> str:
     lines = ["sequenceDiagram", "    autonumber"]
     first = events[0] if events else None
     title = first.name if isinstance(first, Started) else "workflow"
-    lines.append(f"    participant {WORKFLOW} as {_text(title)}")
-    lines += [f"    participant {key} as {_text(name)}" for name, key in names.items()]
+    lines.append(f"    participant {WORKFLOW} as {_alias(title)}")
+    lines += [f"    participant {key} as {_alias(name)}" for name, key in names.items()]
     kinds = {event.ask.kind for event in asked.values()}
     lines += [f"    participant {CLOCK} as clock"] if "timer" in kinds else []
     if any(_partner(event, names) == OUTSIDE for event in asked.values()):
@@ -49,6 +49,8 @@ def _line(event: Event, asked: dict[str, Asked], names: dict[str, str]) -> str:
     """One event: an arrow between the workflow and whom it concerns, or a note."""
     ask = event if isinstance(event, Asked) else asked.get(event.id)
     said = f"{event.id} {event_text(event)}"
+    if isinstance(event, Started):
+        return f"Note over {WORKFLOW}: {_text(f'started {event_text(event)}')}"
     if ask is None:
         return f"Note over {WORKFLOW}: {_text(event_text(event))}"
     other = _partner(ask, names)
@@ -79,4 +81,8 @@ def _text(text: str) -> str:
     return "".join(char if char.isalnum() or char in _PLAIN else f"#{ord(char)};" for char in cut)
 
 
-_PLAIN = frozenset(" _.,()=+-/…")
+def _alias(name: str) -> str:
+    return _text(name).replace(":", "#58;")
+
+
+_PLAIN = frozenset(" _.,()=+-/:…")
