@@ -251,13 +251,10 @@ def pytest_runtest_makereport(
         elif counted := exploring.counted(session.explored):
             report.user_properties.append((PROPERTY, counted))
     if report.when == "call" and report.failed and session is not None:
-        for simulation in session.opened:
-            for run in simulation.runs:
-                text = f"{run!r}\n{run.timeline()}"
-                waits = "".join(f"\nwaits for {waiting}" for waiting in run.waiting_for)
-                report.sections.append((f"edda timeline of {run.label}", text + waits))
-            if untaken := simulation.untaken_events():
-                report.sections.append(("edda events that no run took", "\n".join(untaken)))
+        telling = importlib.import_module("edda_testkit.telling")
+        for simulation in telling.concerned(session.opened):
+            is_explored = bool(session.explored)
+            report.sections += telling.sections(simulation, is_explored=is_explored)
     return report
 
 
