@@ -23,7 +23,7 @@ from edda.history import Started
 from edda.loop import WorkflowLoop
 from edda.machine import Machine
 
-__all__ = ["Workflow", "WorkflowContext", "workflow"]
+__all__ = ["Workflow", "WorkflowContext", "registry", "workflow"]
 
 P = ParamSpec("P")
 R = TypeVar("R")

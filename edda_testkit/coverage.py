@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from edda.commands import Expiry, Failure, Result
+from edda.commands import Expiry, Failure
 from edda.errors import EddaError
 from edda.history import (
     Answered,
@@ -23,7 +23,6 @@ from edda.history import (
     Attempted,
     CancelRequested,
     Event,
-    Patched,
     Refused,
     Withdrawn,
 )
@@ -251,7 +250,9 @@ class Coverage:
     def lines(self, *, points: bool = False) -> list[str]:
         """The table for a terminal: a line a call site, and what is missing there."""
         sites = self.all_sites()
-        rows: list[tuple[str, ...]] = [("Workflow / call site", "Outcomes", "Seen", "Cover", "Missing")]
+        rows: list[tuple[str, ...]] = [
+            ("Workflow / call site", "Outcomes", "Seen", "Cover", "Missing")
+        ]
         for workflow, runs in sorted(self.runs.items()):
             own = {site: seen for site, seen in sites.items() if site.workflow == workflow}
             rows.append(_row(workflow, own.values(), "" if runs else "never run", points=points))
@@ -299,9 +300,8 @@ def _outcomes(event: Answered) -> list[str]:
             return ["refused"]
         case Failure(), _:
             return ["failed"]
-        case Result(), kind:
+        case _, kind:
             return [SUCCESS.get(kind, "answered")]
-    return [event.kind]
 
 
 SUCCESS = {"activity": "succeeded", "event": "answered", "timer": "fired", "send": "sent"}

@@ -77,8 +77,7 @@ def page(tests: Sequence[Mapping[str, Any]], *, made: datetime | None = None) ->
         left -= len(_as_json(test))
         if left < 0:
             dropped += bool(test["sims"])
-            test = {**test, "sims": [], "dropped": True}
-        kept.append(test)
+        kept.append(test if left >= 0 else {**test, "sims": [], "dropped": True})
     stamp = (made or datetime.now(UTC)).isoformat(timespec="seconds")
     data = {"format": FORMAT, "made": stamp, "tests": kept, "dropped": dropped, "glyphs": GLYPHS}
     parts = {"css": _part("page.css"), "js": _part("page.js"), "data": _as_json(data)}

@@ -63,9 +63,7 @@ class Known:
         file, _, line = place.rpartition(":")
         own, _, first = self.place.rpartition(":")
         return (
-            file == own
-            and int(first) <= int(line) <= self.last
-            and self.name in (ANY_NAME, name)
+            file == own and int(first) <= int(line) <= self.last and self.name in (ANY_NAME, name)
         )
 
     def as_list(self) -> list[Any]:
@@ -89,7 +87,8 @@ def _uses_patches(function: FunctionType) -> bool:
 
 
 def _all_names(function: FunctionType) -> set[str]:
-    codes, names = [function.__code__], set()
+    codes = [function.__code__]
+    names: set[str] = set()
     while codes:
         code = codes.pop()
         names.update(code.co_names)
@@ -218,4 +217,6 @@ def _is_given(node: ast.expr | None) -> bool:
 
 
 def _text(node: ast.expr | None) -> str:
-    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ANY_NAME
+    return (
+        node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ANY_NAME
+    )

@@ -139,11 +139,13 @@ class WorkflowMachine(RuleBasedStateMachine):
                 sim.close()
 
     def _judge(self, sim: Simulation) -> None:
+        is_fine = False
         try:
             sim.check()
-        except BaseException:
-            self._report(sim)
-            raise
+            is_fine = True
+        finally:
+            if not is_fine:
+                self._report(sim)
 
     def _report(self, sim: Simulation | None) -> None:
         lines = [f"  {number}. {line}" for number, line in enumerate(self.story, 1)]

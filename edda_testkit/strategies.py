@@ -27,7 +27,8 @@ from edda_testkit.errors import StrategyError
 from edda_testkit.reach import activities_of
 from edda_testkit.schedule import Options, Schedule
 from edda_testkit.simulation import Simulation
-from edda_testkit.strategies_pydantic import Judge, accepts, json_values
+from edda_testkit.strategies_judge import Judge, accepts
+from edda_testkit.strategies_pydantic import json_values
 from edda_testkit.strategies_scalars import any_json
 
 __all__ = [
@@ -138,7 +139,8 @@ def workflow_inputs(
         hints = typing.get_type_hints(workflow.fn, include_extras=True)
     except NameError as error:
         raise StrategyError(f"The {what} has an annotation that is not there: {error}") from error
-    required, optional = {}, {}
+    required: dict[str, Any] = {}
+    optional: dict[str, Any] = {}
     for name, parameter in parameters.items():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             continue
@@ -198,7 +200,7 @@ def histories(
         for activity in {*activities_of(workflow), *(activities or {})}:
             results = (activities or {}).get(activity)
             results = activity_results(activity) if results is None else results
-            sim.stub(activity, side_effect=_answering(draw, results, failures))
+            sim.stub(activity, side_effect=_answering(draw, results, has_failures=failures))
         run = sim.start(workflow, **arguments)
         for step in todo:
             _take(sim, run, step)
@@ -321,10 +323,10 @@ def _replaced(value: Any, place: tuple[Any, ...], instead: Any) -> Any:
 
 
 def _answering(
-    draw: st.DrawFn, results: st.SearchStrategy[Any], failures: bool
+    draw: st.DrawFn, results: st.SearchStrategy[Any], *, has_failures: bool
 ) -> Callable[..., Any]:
     def answer(*_args: Any, **_kwargs: Any) -> Any:
-        outcome = draw(st.sampled_from(("returns", "fails", "is refused"))) if failures else ""
+        outcome = draw(st.sampled_from(("returns", "fails", "is refused"))) if has_failures else ""
         if outcome == "fails":
             raise RuntimeError("a failed attempt")
         if outcome == "is refused":

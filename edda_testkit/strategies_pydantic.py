@@ -20,18 +20,16 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import SchemaError, SchemaValidator, core_schema
 
 from edda_testkit.errors import StrategyError
+from edda_testkit.strategies_judge import Judge, accepts
 from edda_testkit.strategies_scalars import SCALARS, JsonStrategy, any_json, special, text
 
-__all__ = ["Judge", "accepts", "json_values"]
+__all__ = ["json_values"]
 
 Schema = Mapping[str, Any]
 
 # How often a type may hold itself, and how long a list grows beyond what it must.
 DEEPEST = 3
 LONGER = 5
-# Refusals, with nothing accepted, before it is taken to be impossible. Hypothesis gives up, with
-# less to say, at 50 examples of three tries each.
-HOPELESS = 90
 
 
 def json_values(adapter: TypeAdapter[Any], what: str, fixed: Mapping[str, Any]) -> JsonStrategy:
@@ -46,46 +44,7 @@ def json_values(adapter: TypeAdapter[Any], what: str, fixed: Mapping[str, Any]) 
     return made.filter(Judge(lambda value: accepts(adapter, value), f"a value of {what}"))
 
 
-def accepts(adapter: TypeAdapter[Any], value: Any) -> str | None:
-    """Why the type refuses a JSON value, or None."""
-    try:
-        adapter.validate_json(json.dumps(value, allow_nan=False))
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
-        return f"{'.'.join(map(str, first['loc'])) or 'value'}: {first['msg']}"
-    except Exception as error:  # a validator of the user's own is broken: a refusal that says so
-        return f"{type(error).__name__}: {error}"
-    return None
-
-
-class Judge:
-    """A filter that counts, so that a strategy which never yields anything says why.
-
-    `refusal` says why a value is refused, or None.
-    """
-
-    def __init__(self, refusal: Callable[[Any], str | None], what: str) -> None:
-        self._refusal = refusal
-        self._what = what
-        self._refused = 0
-        self._has_accepted = False
-
-    def __call__(self, value: Any) -> bool:
-        """Whether to keep the value. Raises `StrategyError` when none was ever kept."""
-        reason = self._refusal(value)
-        if reason is None:
-            self._has_accepted = True
-            return True
-        self._refused += 1
-        if self._refused >= HOPELESS and not self._has_accepted:
-            raise StrategyError(
-                f"Of {self._refused} tries, none was {self._what}. The last was refused with: "
-                f"{reason}\nGive the fields that matter yourself: fields={{'name': strategy}}."
-            )
-        return False
-
-
-class _TooDeep(StrategyError):
+class _TooDeep(StrategyError):  # noqa: N818 - caught here, and seen by nobody
     """Recursion has gone deep enough: take the way out, if there is one."""
 
 
@@ -232,9 +191,7 @@ class _Walk:
         fixed = len(items) - 1
         sizes = {name: max(0, size - fixed) for name, size in _sizes(schema).items()}
         before, after = items[:many], items[many + 1 :]
-        parts = st.tuples(
-            st.tuples(*before), st.lists(items[many], **sizes), st.tuples(*after)
-        )
+        parts = st.tuples(st.tuples(*before), st.lists(items[many], **sizes), st.tuples(*after))
         return parts.map(lambda drawn: [*drawn[0], *drawn[1], *drawn[2]])
 
     def _dict(self, schema: Schema, where: _Where) -> JsonStrategy:
@@ -264,9 +221,7 @@ class _Walk:
     def _typed_dict(self, schema: Schema, where: _Where) -> JsonStrategy:
         where = replace(where, config=schema.get("config", where.config))
         is_total = schema.get("total", True)
-        fields = [
-            (name, {"required": is_total, **one}) for name, one in schema["fields"].items()
-        ]
+        fields = [(name, {"required": is_total, **one}) for name, one in schema["fields"].items()]
         return self._record(fields, where)
 
     def _dataclass_args(self, schema: Schema, where: _Where) -> JsonStrategy:
@@ -373,7 +328,7 @@ def _refusal(validator: SchemaValidator, value: Any) -> str | None:
     return None
 
 
-def _sizes(schema: Schema) -> dict[str, int]:
+def _sizes(schema: Schema) -> dict[str, Any]:
     least = schema.get("min_length") or 0
     most = schema.get("max_length")
     # Items that turn out equal shrink a set, and `Judge` refuses it.
@@ -419,4 +374,3 @@ def _put(into: Any, path: Sequence[str | int], value: Any) -> None:
     if not is_there:
         into[step] = [] if isinstance(rest[0], int) else {}
     _put(into[step], rest, value)
-

@@ -348,8 +348,7 @@ SPECIAL: Mapping[str, Callable[[], JsonStrategy]] = {
         r"[a-z]{1,8}(\.[a-z]{1,8})?@[a-z]{2,8}\.(com|org|net)", fullmatch=True
     ),
     "ByteSize": lambda: st.integers(0, 2**63),
-    "validate_str_is_valid_iana_tz": lambda: st.timezone_keys(),
+    "validate_str_is_valid_iana_tz": st.timezone_keys,
     "pattern_either_validator": lambda: st.sampled_from(["", "a", "[a-z]+"]),
     "pattern_str_validator": lambda: st.sampled_from(["", "a", "[a-z]+"]),
 }
-

@@ -46,6 +46,8 @@ BROAD_EXCEPTS: dict[str, str] = {  # "edda.room"
     "edda.turn": "an activity may raise anything; it becomes the step's answer",
     "edda.worker": "one instance's trouble must not stop the others",
     "edda.outbox": "a message that cannot be sent is kept and tried again",
+    "edda_testkit.strategies_judge": "a model's own validators may raise anything: a refusal",
+    "edda_testkit.strategies_pydantic": "a model's own validators may raise anything: a refusal",
     "edda.app": "the composition root closes what it opened, whatever happened",
     "edda.http": "a defect of ours becomes a 500 that says so",
 }

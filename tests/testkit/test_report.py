@@ -17,7 +17,9 @@ from edda_testkit.report import MAX_EVENTS, MAX_RUNS, page, simulation_entry, te
 entry_of = test_entry  # a name that pytest does not collect
 del test_entry
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
 HOSTILE = "</script><img src=x onerror=document.title='owned'><!--<script>"
 
 
@@ -77,7 +79,13 @@ def test_an_entry_has_lanes_events_crashes_and_commits():
         "workflow_completed",
     ]
     assert [event.get("o") for event in events] == [None, None, 1, None, 3, 3, None, 6, None]
-    assert [event["c"] for event in events] == [*("", "", "good", "", "bad"), "good", "", "good", "good"]
+    assert [event["c"] for event in events] == [
+        *("", "", "good", "", "bad"),
+        "good",
+        "",
+        "good",
+        "good",
+    ]
     assert events[1]["s"].startswith("tests/testkit/test_report.py:") or events[1]["s"].startswith(
         "test_report.py:"
     )

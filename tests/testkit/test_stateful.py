@@ -388,9 +388,7 @@ def test_it_runs_under_unittest(pytester):
     """`python -m unittest` runs the TestCase, and prints the story too."""
     pytester.makepyfile(test_it=MODULE)
     command = [sys.executable, "-m", "unittest", "test_it"]
-    done = subprocess.run(
-        command, cwd=pytester.path, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run(command, cwd=pytester.path, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "What happened:\n  1. start order(order_id='')\n  2. advance 60 s" in (
         done.stdout + done.stderr

@@ -10,7 +10,7 @@ import zoneinfo
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
-from typing import Annotated, Any, Generic, Literal, NamedTuple, Optional, TypeVar
+from typing import Annotated, Any, Generic, Literal, NamedTuple, NotRequired, Optional, TypeVar
 
 import pydantic
 import pytest
@@ -36,7 +36,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from typing_extensions import NotRequired, TypedDict
+from typing_extensions import TypedDict
 
 from edda import InvalidEventError, RetryPolicy, activity, sleep, wait_event, workflow
 from edda.history import Finished, Started
@@ -179,7 +179,7 @@ TYPES = [
     uuid.UUID,
     pydantic.UUID4,
     pydantic.UUID7 if hasattr(pydantic, "UUID7") else uuid.UUID,
-    Literal["a", 1, None],
+    Literal["a", 1] | None,
     Colour,
     int | str,
     Colour | None,
