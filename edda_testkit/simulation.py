@@ -134,6 +134,8 @@ class Simulation(Outdoors, Faults):
             if self._session is None:
                 ends.callback(self._loops.close)
             ends.callback(self._driver.drop)
+            for observe in () if self._session is None else self._session.observers:
+                ends.callback(observe, self)
             self._ends = ends.pop_all()
         return self
 
@@ -333,8 +335,6 @@ class Simulation(Outdoors, Faults):
     def close(self) -> None:
         """Drop everything; time is real again. Doing it twice is fine."""
         if self._ends is not None:
-            for observe in () if self._session is None else self._session.observers:
-                observe(self)
             ends, self._ends = self._ends, None
             for run in self.runs if self._keeps else ():
                 run.keep()  # what it was can still be read when the store is gone

@@ -254,7 +254,7 @@ class WorkflowMachine(RuleBasedStateMachine):
 
     def _send(self, event: CloudEvent, seconds: float = 0) -> None:
         try:
-            self.sim.send(event)
+            event = self.sim.send(event)
         except InvalidEventError:
             self.on_refuse(event)
         else:

@@ -408,7 +408,7 @@ def test_simulations_of_given_and_explore_count(project):
     from edda_testkit import Simulation, explore
     from flows import order
 
-    @settings(max_examples=20, derandomize=True, database=None)
+    @settings(max_examples=20, derandomize=True, database=None, deadline=None)
     @given(st.booleans())
     def test_given(answer):
         with Simulation() as sim:

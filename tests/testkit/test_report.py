@@ -243,7 +243,7 @@ def test_of_many_simulations_the_last_are_kept(project):
     async def echo(ctx, word: int):
         return word
 
-    @settings(max_examples=10, derandomize=True, database=None)
+    @settings(max_examples=10, derandomize=True, database=None, deadline=None)
     @given(st.integers(0, 10**6))
     def test_it(word):
         with Simulation() as sim:

@@ -245,6 +245,7 @@ def test_an_event_arrives_as_the_model(event):
         event = await wait_event(ctx, "order.placed", model=Order)
         assert isinstance(event.data, Order)
         assert isinstance(event.data.placed, datetime)
+        assert event.time == ctx.now()
         return [event.source, event.subject, event.extensions["tenant"], event.data.lines[0].sku]
 
     assert isinstance(event, CloudEvent)
