@@ -85,4 +85,4 @@ def _alias(name: str) -> str:
     return _text(name).replace(":", "#58;")
 
 
-_PLAIN = frozenset(" _.,()=+-/:…")
+_PLAIN = frozenset(" _.,()=+-/:…'\"")
