@@ -11,7 +11,7 @@ It also keeps the ledger: how often each call was executed, and how often its ef
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -21,7 +21,7 @@ from edda.history import Answered, Attempted
 from edda.ports import Commit, Committed
 from edda.turn import Turn
 from edda_testkit.clock import VirtualClock
-from edda_testkit.doors import SimulatedStore, When
+from edda_testkit.doors import SimulatedStore, When, reaches_others
 from edda_testkit.errors import Misuse
 from edda_testkit.schedule import Source
 from edda_testkit.workers import Crash, Crashed, Move, Worker
@@ -31,11 +31,7 @@ __all__ = ["AtCall", "Chance", "CrashPoint"]
 CRASH_POINTS = ("before", "during", "after_effect", "after_commit")
 # Moves of one instance that nobody else can tell the time of: no user code but the workflow's.
 LOCAL = frozenset({"turn", "answer", "look"})
-# What a commit says of its own instance alone; anything else may reach others.
-OWN_FIELDS = frozenset(
-    "lease expected_length events status waits taken due release problem".split()
-)
-OTHERS = tuple(field.name for field in fields(Commit) if field.name not in OWN_FIELDS)
+ANSWERS = (Answered, Attempted)
 
 AtCall = tuple[str, str]  # the instance and the id of a call
 
@@ -67,6 +63,7 @@ class Chance:
         self.crashes: list[Crash] = []
         self.is_shared = False  # whether a call used the app: then every order can matter
         self.in_call = False
+        self.is_early = False  # whether the last pick came before its time: nobody can tell
         self.story: list[tuple[datetime, str]] | None = None
         self._source = source
         self._clock = clock
@@ -112,10 +109,15 @@ class Chance:
                 return self._redelivery(self._delivered[which - 1], again)
         if not self._reorders:
             moves = moves[:1]
-        elif self._source.options.is_coarse and not batch:
-            moves = _coarse(moves)
         if not moves:
             return None
+        first = moves[0].actor
+        self.is_early = False
+        if self._reorders and self._source.options.is_coarse and not batch:
+            moves = _coarse(moves)
+            self.is_early = moves[0].actor != first
+        if len(moves) == 1:
+            return moves[0]
         return moves[self.choose(len(moves), "order", [move.key for move in moves])]
 
     @property
@@ -206,7 +208,7 @@ class Chance:
         self._version += 1
         instance_id = commit.lease.instance_id
         for event in commit.events:
-            if isinstance(event, Answered | Attempted):
+            if isinstance(event, ANSWERS):
                 self._uncommitted.pop((instance_id, event.id), None)
                 if self.armed and isinstance(event, Answered):
                     self._strike("after_commit", self._stepping, instance_id, event.id)
@@ -214,7 +216,7 @@ class Chance:
             self._strike_commit("after")
         if not self.explores:
             return
-        if any(getattr(commit, name) for name in OTHERS):
+        if reaches_others(commit):
             self.is_shared = True
         if self._uncommitted or not committed.is_released:
             self._offer_crash(self._stepping)
@@ -274,7 +276,15 @@ class Chance:
 
 
 _FAULTS: tuple[When | None, ...] = (None, "before", "after")
-GLYPHS = {"turn": "▷", "call": "●", "answer": "○", "look": "◌", "duplicate": "⇉", "outside": "⚑"}
+GLYPHS = {
+    "turn": "▷",
+    "call": "●",
+    "answer": "○",
+    "look": "◌",
+    "duplicate": "⇉",
+    "outside": "⚑",
+    "await": "◐",
+}
 
 
 def _coarse(moves: list[Move]) -> list[Move]:

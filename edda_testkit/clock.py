@@ -20,26 +20,17 @@ from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from contextvars import Context
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import partial
-from heapq import heapify, heappop, heappush
-from itertools import count
 from time import monotonic
 from types import FunctionType
 from typing import Any
 from weakref import WeakSet
 
+from edda_testkit.instants import MICROSECOND, Due, VirtualClock, as_utc
 from edda_testkit.places import as_job, as_place, module_of
 
-__all__ = ["Due", "OutsideTimeoutError", "VirtualClock", "VirtualLoop"]
-
-# freezegun swaps module attributes, ours too if a test froze time before this room was loaded:
-# we take the real class out of whatever `datetime` is, and keep clocks as default arguments.
-EPOCH: datetime = next(kind for kind in datetime.__mro__ if kind.__module__ == "datetime")(
-    1970, 1, 1, tzinfo=UTC
-)
-MICROSECOND = timedelta(microseconds=1)
-Callback = Callable[[], object]
+__all__ = ["Due", "OutsideTimeoutError", "VirtualClock", "VirtualLoop", "as_utc"]
 
 # Futures made here are settled by tasks and timers of the same loop, never by the outside.
 INSIDE = frozenset(f"asyncio.{name}" for name in ("locks", "queues", "tasks", "taskgroups"))
@@ -56,100 +47,6 @@ TIMER: Any = asyncio.TimerHandle
 
 class OutsideTimeoutError(RuntimeError):
     """Real work did not come back within its limit of real time."""
-
-
-class Due:
-    """A callback that waits for its instant."""
-
-    __slots__ = ("_clock", "callback", "due")
-
-    def __init__(self, clock: "VirtualClock", due: datetime, callback: Callback) -> None:
-        self._clock = clock
-        self.due = due
-        self.callback: Callback | None = callback
-
-    def cancel(self) -> None:
-        """Forget the callback; without effect once it was popped."""
-        if self.callback is not None:
-            self.callback = None
-            self._clock.forget_one()
-
-
-class VirtualClock:
-    """The one virtual time of a simulation, to the microsecond."""
-
-    def __init__(self, start: datetime) -> None:
-        self._start = self._now = as_utc(start)
-        self._heap: list[tuple[datetime, int, Due]] = []
-        self._sequence = count()
-        self._cancelled = 0
-        self._listeners: list[Callable[[datetime], object]] = []
-
-    @property
-    def start(self) -> datetime:
-        """The first instant; a `VirtualLoop` counts its seconds from here."""
-        return self._start
-
-    def now(self) -> datetime:
-        """The current virtual instant."""
-        return self._now
-
-    def move_to(self, instant: datetime) -> None:
-        """Set the clock and tell the listeners; ValueError if that is in the past or naive."""
-        target = as_utc(instant)
-        if target < self._now:
-            raise ValueError(
-                f"Virtual time never goes backward: it is {self._now.isoformat()}, and "
-                f"{target.isoformat()} was asked for. An earlier time needs another simulation."
-            )
-        self._now = target
-        for listener in tuple(self._listeners):
-            listener(target)
-
-    def on_move(self, listener: Callable[[datetime], object]) -> Callable[[], None]:
-        """Call `listener` with the new instant after each move; the answer takes it off again."""
-        self._listeners.append(listener)
-        return lambda: self._listeners.remove(listener)
-
-    def call_at(self, due: datetime, callback: Callback) -> Due:
-        """Keep `callback` until `pop_due` hands it out, at `due` or at once if that has passed."""
-        entry = Due(self, as_utc(due), callback)
-        heappush(self._heap, (entry.due, next(self._sequence), entry))
-        return entry
-
-    def next_due(self) -> datetime | None:
-        """The earliest instant that somebody waits for."""
-        while self._heap and self._heap[0][2].callback is None:
-            heappop(self._heap)
-            self._cancelled -= 1
-        return self._heap[0][0] if self._heap else None
-
-    def pop_due(self, pick: Callable[[int], int] | None = None) -> Callback | None:
-        """Take the first callback that is due by now, or None; its caller calls it.
-
-        Of several at one instant, `pick` says which is the first; without it, the oldest.
-        """
-        due = self.next_due()
-        if due is None or due > self._now:
-            return None
-        if pick is not None:
-            ties = sorted(item for item in self._heap if item[0] == due and item[2].callback)
-            chosen = ties[pick(len(ties))]
-            self._heap.remove(chosen)
-            heapify(self._heap)
-            entry = chosen[2]
-        else:
-            entry = heappop(self._heap)[2]
-        callback, entry.callback = entry.callback, None
-        return callback
-
-    def forget_one(self) -> None:
-        """Count a cancelled entry; sweep when most are, or `wait_for(..., 3600)` piles them up."""
-        self._cancelled += 1
-        if self._cancelled > 64 and self._cancelled * 2 > len(self._heap):
-            self._heap = [item for item in self._heap if item[2].callback is not None]
-            heapify(self._heap)
-            self._cancelled = 0
 
 
 class VirtualLoop(SELECTOR_LOOP):  # type: ignore[misc]
@@ -200,12 +97,17 @@ class VirtualLoop(SELECTOR_LOOP):  # type: ignore[misc]
 
         Raises RuntimeError when they never come to rest (a loop around `asyncio.sleep(0)`).
         """
+        ready = self._ready
         with self._current():
             for _ in range(MAX_ROUNDS):
-                self._run_once()
-                if not self._ready and self._has_outside_files():
+                # As asyncio's own round, without asking the system about files nobody waits for.
+                for _ in range(len(ready)):
+                    handle = ready.popleft()
+                    if not handle._cancelled:
+                        handle._run()
+                if not ready and self._has_outside_files():
                     self._process_events(self._selector.select(0))
-                if not self._ready:
+                if not ready:
                     return
         busy = "; ".join(map(as_place, self._pending_tasks())) or "a callback"
         raise RuntimeError(
@@ -218,6 +120,25 @@ class VirtualLoop(SELECTOR_LOOP):  # type: ignore[misc]
     def is_idle(self) -> bool:
         """Whether `run_ready` would find nothing to run."""
         return not self._ready
+
+    @property
+    def ready_tasks(self) -> list[asyncio.Task[Any]]:
+        """The tasks that can take a step, in the order they would."""
+        return list(filter(None, dict.fromkeys(map(_task_of, self._ready))))
+
+    def run_step(self, task: asyncio.Task[Any] | None) -> None:
+        """Let one task take its next step, and run what belongs to none; other tasks stay."""
+        with self._current():
+            for handle in self._ready:
+                if task is not None and _task_of(handle) is task:
+                    self._ready.remove(handle)
+                    handle._run()
+                    break
+            while loose := [handle for handle in self._ready if _task_of(handle) is None]:
+                for handle in loose:
+                    self._ready.remove(handle)
+                    if not handle._cancelled:
+                        handle._run()
 
     def is_waiting_outside(self) -> bool:
         """Whether a thread or a file owes an answer, so that virtual time must not move."""
@@ -361,6 +282,12 @@ class VirtualLoop(SELECTOR_LOOP):  # type: ignore[misc]
         return bool(len(self._selector.get_map()) > self._internal_fds)
 
 
+def _task_of(handle: Any) -> asyncio.Task[Any] | None:
+    """The task whose step or wake-up this is."""
+    owner = getattr(handle._callback, "__self__", None)
+    return owner if isinstance(owner, asyncio.Task) and not handle._cancelled else None
+
+
 class _Timer(TIMER):  # type: ignore[misc]
     """asyncio's timer handle, whose instant is kept by the virtual clock."""
 
@@ -403,13 +330,3 @@ class _Job:
 # freezegun shows real time to callers in our package; `to_thread(time.time)` is the user's call.
 CALLER = {"__name__": "activity_thread", "__builtins__": builtins}
 CALL = FunctionType((lambda func, *args: func(*args)).__code__, CALLER)
-
-
-def as_utc(instant: datetime) -> datetime:
-    """The same instant as a real aware UTC datetime; ValueError for a naive one."""
-    if instant.tzinfo is None:
-        raise ValueError(
-            f"A virtual instant needs a time zone, and {instant.isoformat()} has none: "
-            "give it one, such as tzinfo=timezone.utc."
-        )
-    return EPOCH + (instant - EPOCH)

@@ -5,6 +5,7 @@ a simulation injects comes in here or between two moves of the driver; the engin
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import fields
 from datetime import datetime, timedelta
 from random import Random
 from typing import Any, Literal
@@ -16,7 +17,21 @@ from edda.events import Envelope, as_cloudevent
 from edda.ports import Commit, Committed, Created, Delivered, Judge, NewInstance, Store, Wait
 from edda_testkit.clock import VirtualClock
 
-__all__ = ["RecordingSender", "SimulatedClock", "SimulatedStore", "SkewedClock", "When"]
+__all__ = [
+    "RecordingSender",
+    "SimulatedClock",
+    "SimulatedStore",
+    "SkewedClock",
+    "When",
+    "reaches_others",
+]
+
+# The store's other methods after which there may be something to claim; the rest only look.
+CHANGING = frozenset({"release", "renew", "retry_stuck"})
+
+# What a commit says of its own instance alone; anything else may reach others.
+OWN = frozenset("lease expected_length events status waits taken due release problem".split())
+OTHERS = tuple(field.name for field in fields(Commit) if field.name not in OWN)
 
 When = Literal["before", "after"]
 
@@ -63,6 +78,7 @@ class SimulatedStore:
         self.commits = 0
         self.refused: set[Wait] = set()  # the waits that turned an event away
         self.log: list[tuple[str, int]] = []  # of each commit: the instance, its history's length
+        self.changes = 0  # of what can be claimed, as far as it did not come with time
         self.on_wake: Callable[[Iterable[str]], None] = lambda _: None
         self.on_other: Callable[[], None] = lambda: None
         self.on_delivered: Callable[[Envelope], None] = lambda _: None
@@ -76,6 +92,7 @@ class SimulatedStore:
 
     def __getattr__(self, name: str) -> Any:
         self.on_other()
+        self.changes += name in CHANGING
         return getattr(self.inner, name)
 
     def fail_next(
@@ -107,6 +124,7 @@ class SimulatedStore:
         committed = await self.inner.commit(commit)
         self.commits += 1
         self.log.append((commit.lease.instance_id, commit.expected_length + len(commit.events)))
+        self.changes += committed.is_released or reaches_others(commit)
         if self.on_commit is not None:
             self.on_commit(commit, committed)
         if when == "after":
@@ -120,6 +138,7 @@ class SimulatedStore:
         if when == "before":
             raise _unavailable("create", when)
         created = await self.inner.create(new)
+        self.changes += 1
         if when == "after":
             raise _unavailable("create", when)
         return created
@@ -132,6 +151,7 @@ class SimulatedStore:
         if when == "before":
             raise _unavailable("deliver", when)
         delivered = await self.inner.deliver(envelopes, judge and self._noting(judge))
+        self.changes += 1
         for envelope, one in zip(envelopes, delivered, strict=True):
             if one.position is not None:
                 self.on_delivered(envelope)
@@ -153,6 +173,7 @@ class SimulatedStore:
         """Ask for a cancellation."""
         self.on_other()
         asked = await self.inner.request_cancel(instance_id)
+        self.changes += 1
         if asked:
             self.on_wake([instance_id])
         return asked
@@ -164,6 +185,11 @@ class SimulatedStore:
         due = [when for count, when in planned if count == 1]
         self._failures[operation] = [(count - 1, when) for count, when in planned if count > 1]
         return due[0] if due else None
+
+
+def reaches_others(commit: Commit) -> bool:
+    """Whether a commit may change what other instances see."""
+    return any(getattr(commit, name) for name in OTHERS)
 
 
 def _unavailable(operation: str, when: When) -> StoreUnavailableError:

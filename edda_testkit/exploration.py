@@ -153,6 +153,7 @@ def explore_with(
     """Explore a scenario that takes a `Simulation`. Raises nothing of the scenario's."""
     runner = _Runner(scenario, simulation)
     session = current_session.get()
+    opened = [] if session is None else list(session.opened)
     if schedule is None and session is not None:
         schedule = session.options.get("schedule")
     if isinstance(schedule, str):
@@ -167,7 +168,7 @@ def explore_with(
         done = explorer.explore(runner, _progress())
     if session is not None:
         session.explored.append(done)
-        session.opened[:] = [] if done.failure is None else [done.failure.simulation]
+        session.opened[:] = opened if done.failure is None else [*opened, done.failure.simulation]
     if schedule is not None:
         return done
     if done.failure is None:

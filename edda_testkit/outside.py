@@ -33,6 +33,7 @@ class Outside:
         self._made_up = 0
         self._queue: list[Move] | None = None
         self._errors: list[Exception] = []
+        self._starts: dict[str, Move] = {}  # by the instance that a queued move starts
 
     def send(
         self, event: str | CloudEvent, data: Any, attributes: dict[str, Any], at: datetime | None
@@ -47,7 +48,7 @@ class Outside:
             if known["id"] is None:
                 known["id"] = f"event-{self._made_up}"
             envelope = as_envelope(known, data)
-        self.happen(at, lambda: self._deliver(envelope), f"send {envelope.type}")
+        self._happen(at, envelope, "send")
         return as_cloudevent(envelope)
 
     def duplicate(self, event: CloudEvent, id: str | None) -> CloudEvent:
@@ -57,15 +58,31 @@ class Outside:
             self._made_up += 1
             attributes["id"] = f"{attributes['id']}-{self._made_up}" if id == "fresh" else id
         envelope = as_envelope(attributes, event.get_data())
-        self.happen(None, lambda: self._deliver(envelope), f"duplicate {envelope.type}")
+        self._happen(None, envelope, "duplicate")
         return as_cloudevent(envelope)
 
-    def happen(self, at: datetime | None, job: Callable[[], object], name: str) -> None:
-        """Let something happen, now or at an instant; in `concurrently()`, when it ends."""
+    def happen(
+        self,
+        at: datetime | None,
+        job: Callable[[], object],
+        name: str,
+        *,
+        starts: str | None = None,
+        needs: str | None = None,
+    ) -> None:
+        """Let something happen, now or at an instant; in `concurrently()`, when it ends.
+
+        What `needs` an instance that the same block `starts` comes after that: who asks for it
+        was told the id.
+        """
         if at is not None:
             self._driver.clock.call_at(at, job)
         elif self._queue is not None:
-            self._queue.append(self._as_move(name, job))
+            move = self._as_move(name, job, starts or "")
+            move.after = None if needs is None else self._starts.get(needs)
+            if starts is not None:
+                self._starts.setdefault(starts, move)
+            self._queue.append(move)
         else:
             job()
             self._driver.settle()
@@ -82,7 +99,7 @@ class Outside:
             raise Misuse("concurrently() is open already: put it all into one block.")
         if self._driver.is_busy:
             self._driver.refuse("concurrently")
-        self._queue, self._errors = [], []
+        self._queue, self._errors, self._starts = [], [], {}
         try:
             yield
             moves = self._queue
@@ -108,7 +125,7 @@ class Outside:
             due = driver.next_due(is_later=True)
             if due is None or due > target:
                 driver.clock.move_to(target)
-                driver.look_at_the_time()
+                driver.is_due = True
             else:
                 driver.ring(due)
                 driver.go_on_with(move)
@@ -116,7 +133,7 @@ class Outside:
         move = self._as_move(f"advance {duration}", step)
         self._queue.append(move)
 
-    def _as_move(self, name: str, job: Callable[[], object]) -> Move:
+    def _as_move(self, name: str, job: Callable[[], object], actor: str = "") -> Move:
         def run() -> None:
             try:
                 job()
@@ -124,7 +141,7 @@ class Outside:
                 self._errors.append(error)
 
         number = 0 if self._queue is None else len(self._queue) + 1
-        return Move("outside", "", f"{number}: {name}", run)
+        return Move("outside", actor, f"{number}: {name}", run)
 
     def instant(self, after: float | timedelta | None, at: datetime | None) -> datetime | None:
         """When `after=` or `at=` is; None for now."""
@@ -144,6 +161,14 @@ class Outside:
         """The events that none of the runs has taken, a phrase for each."""
         taken = {(event.source, event.id) for run in runs for event in run.received}
         return [text for key, text in self._sent.items() if key not in taken]
+
+    def _happen(self, at: datetime | None, envelope: Envelope, verb: str) -> None:
+        self.happen(
+            at,
+            lambda: self._deliver(envelope),
+            f"{verb} {envelope.type}",
+            needs=envelope.instance_id,
+        )
 
     def _deliver(self, envelope: Envelope) -> None:
         self._driver.wait(self._driver.app.handle_events([envelope]))

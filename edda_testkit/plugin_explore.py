@@ -45,9 +45,10 @@ def explore_item(item: pytest.Function, options: dict[str, Any]) -> None:
 def _check_fixtures(item: pytest.Function, explored: Explored) -> None:
     info = item._fixtureinfo  # noqa: SLF001 - pytest has no public door to a test's fixtures
     if not set(FIXTURES).intersection(info.argnames):
-        raise pytest.UsageError(
+        pytest.fail(
             f"@explore runs {item.name} with a fresh simulation for each schedule: "
-            f"let it take edda_sim or edda_async_sim."
+            f"let it take edda_sim or edda_async_sim.",
+            pytrace=False,
         )
     asked = [*info.argnames]
     for marker in item.iter_markers("usefixtures"):
@@ -58,10 +59,11 @@ def _check_fixtures(item: pytest.Function, explored: Explored) -> None:
         if name in FIXTURES or name in parameters or name in explored.reuse or not definitions:
             continue
         if definitions[-1].scope == "function":
-            raise pytest.UsageError(
+            pytest.fail(
                 f"@explore runs {item.name} many times, and its fixture {name!r} is made once: "
                 f"what one schedule does to it, the next one sees. Make it in the test, as "
-                f"sim.world(...), or say that this is fine: @explore(reuse=[{name!r}])."
+                f"sim.world(...), or say that this is fine: @explore(reuse=[{name!r}]).",
+                pytrace=False,
             )
 
 
@@ -86,5 +88,5 @@ def sections(explored: list[Exploration], nodeid: str) -> list[tuple[str, str]]:
 
 def counted(explored: list[Exploration]) -> str:
     """How many schedules a test went through, for its line under -v and the summary."""
-    done = [one for one in explored if not one.is_replay]
+    done = [one for one in explored if not one.is_replay and one.failure is None]
     return "; ".join(str(one).removeprefix("explored ") for one in done)

@@ -23,7 +23,7 @@ __all__ = ["Attempt", "Exploration", "Explorer"]
 
 DEFAULT_SEED = 0
 WALKS = 8  # random schedules that the number of all is judged by
-COUNTING_SECONDS = 1.0  # for counting on after a failure
+COUNTING_SECONDS = 0.3  # for counting on after a failure
 PROGRESS_SECONDS = 2.0
 
 
@@ -71,9 +71,9 @@ class Exploration:
             return "explored the one schedule that was asked for"
         if self.total is not None:
             if self.failure is None:
-                return f"explored all {self.total:,} schedules"
-            return f"explored {self.tried:,} of all {self.total:,} schedules"
-        return f"explored {self.tried:,} schedules of {_about(self.about)}, seed {self.seed}"
+                return f"explored all {_schedules(self.total)}"
+            return f"explored {self.tried:,} of all {_schedules(self.total)}"
+        return f"explored {_schedules(self.tried)} of {_about(self.about)}, seed {self.seed}"
 
     @property
     def report(self) -> list[str]:
@@ -133,7 +133,7 @@ class Explorer:
             if options.is_coarse and attempt.is_shared:
                 return None
             if attempt.error is not None:
-                self._failed(run, done, tree, attempt)
+                self._failed(run, done, tree, attempt, begin)
                 return done
             now = perf_counter()
             if show is not None and now - shown > PROGRESS_SECONDS:
@@ -170,10 +170,12 @@ class Explorer:
     def _count(self, done: Exploration, tree: "_Tree") -> None:
         if not tree.left:
             done.exhaustive, done.total = True, done.tried
-        elif done.about is None:
-            done.about = tree.widest
+        else:
+            done.about = max(done.about or tree.widest, float(done.tried + tree.left))
 
-    def _failed(self, run: Run, done: Exploration, tree: "_Tree", attempt: Attempt) -> None:
+    def _failed(
+        self, run: Run, done: Exploration, tree: "_Tree", attempt: Attempt, begin: float
+    ) -> None:
         """Shrink it, and count how many schedules there are, if that is quickly done."""
         failure = attempt.failure
         assert failure is not None
@@ -183,7 +185,7 @@ class Explorer:
             return run(source, True).failure
 
         done.failure = shrunk(failure, again)
-        end = perf_counter() + COUNTING_SECONDS
+        end = perf_counter() + min(COUNTING_SECONDS, 2 * (perf_counter() - begin))
         total = tree.tried
         while tree.left and perf_counter() < end and total < self.max_schedules:
             source = tree.next()
@@ -192,8 +194,8 @@ class Explorer:
             total += 1
         if not tree.left:
             done.total = max(total, done.tried)
-        elif done.about is None:
-            done.about = max(tree.widest, float(total))
+        else:
+            done.about = max(done.about or 0.0, float(total + tree.left))
 
 
 class _Tree:
@@ -253,6 +255,10 @@ class _Tree:
         level = list(self._level)
         random.shuffle(level)
         self._level = deque(level)
+
+
+def _schedules(number: int) -> str:
+    return f"{number:,} schedule{'' if number == 1 else 's'}"
 
 
 def _about(number: float | None) -> str:

@@ -36,9 +36,9 @@ from edda_testkit.replay import check_replay
 from edda_testkit.runs import Run, waits_of
 from edda_testkit.schedule import Schedule, Source, as_source
 from edda_testkit.session import current_session
-from edda_testkit.stubs import Call, Stub, site_of_test
+from edda_testkit.stubs import Stub, site_of_test
 from edda_testkit.web import Http
-from edda_testkit.workers import Crash
+from edda_testkit.witness import Witness
 
 __all__ = ["Simulation"]
 
@@ -50,7 +50,7 @@ MAX_INSTANTS = 10_000
 SEND_IT = "Send the event with sim.send(...), or give the wait a timeout."
 
 
-class Simulation(Outdoors, Faults):
+class Simulation(Outdoors, Faults, Witness):
     """A world for one test. Use it as a context manager, or through the fixture `edda_sim`.
 
     `start` is the first instant (an aware datetime; 2000-01-01 by default, or where the test
@@ -212,7 +212,8 @@ class Simulation(Outdoors, Faults):
         if not self._outside.is_concurrent:
             return self._driver.cancel(run)
         is_open = not run.is_finished
-        self._outside.happen(None, lambda: self.wait(self.app.cancel(run.id)), f"cancel {run.id}")
+        cancel = lambda: self.wait(self.app.cancel(run.id))  # noqa: E731
+        self._outside.happen(None, cancel, f"cancel {run.id}", needs=run.id)
         return is_open
 
     def deploy(self, workflow: Workflow[..., Any]) -> None:
@@ -301,12 +302,6 @@ class Simulation(Outdoors, Faults):
         """Let an activity answer `returns=`, `raises=`, `side_effect=` or `sequence=[...]`."""
         return self._driver.stubs.add(activity, site_of_test(inspect.currentframe()), **answer)
 
-    def calls(
-        self, activity: Activity[..., Any] | None = None, run: Run | None = None
-    ) -> list[Call]:
-        """The attempts made so far, of one activity, of one run, or all."""
-        return self._driver.calls(activity, run)
-
     # ---- The end ---------------------------------------------------------------------------------
 
     def check(self) -> None:
@@ -328,10 +323,6 @@ class Simulation(Outdoors, Faults):
                 for run in self.runs:
                     check_replay(run.workflow, run.id, run.history, run.uncommitted)
 
-    def untaken_events(self) -> list[str]:
-        """The events sent that no run has taken, a phrase for each."""
-        return self._outside.untaken(self.runs)
-
     def close(self) -> None:
         """Drop everything; time is real again. Doing it twice is fine."""
         if self._ends is not None:
@@ -349,44 +340,7 @@ class Simulation(Outdoors, Faults):
         """Whether the simulation is entered, and not closed yet."""
         return self._ends is not None
 
-    @property
-    def schedule(self) -> Schedule:
-        """What was chosen so far, as a schedule with a token."""
-        return self._driver.source.schedule
-
-    @property
-    def crashes(self) -> list[Crash]:
-        """The crashes so far, in order."""
-        return self._driver.chance.crashes
-
-    @property
-    def is_shared(self) -> bool:
-        """Whether an activity used the app, so that others can see what it did."""
-        return self._driver.chance.is_shared
-
-    @property
-    def executions(self) -> dict[tuple[str, str], tuple[int, int]]:
-        """Of each call, by instance and id: how often it was executed, and its effect lost."""
-        chance = self._driver.chance
-        return {key: (count, chance.lost[key]) for key, count in chance.executed.items()}
-
-    @property
-    def story(self) -> list[str]:
-        """What happened, a line each with the virtual time since the start; if it was kept."""
-        told = self._driver.chance.story or []
-        return [f"+{at - self.clock.start}  {text}" for at, text in told]
-
     # ---- For the rooms beside --------------------------------------------------------------------
-
-    def brief(self, *, is_told: bool) -> None:
-        """Keep the story from here on; or, for speed, nothing that is read after the end."""
-        self._keeps = is_told
-        self._driver.chance.story = [] if is_told else None
-
-    @property
-    def stubs(self) -> list[Stub]:
-        """All that were set here."""
-        return self._driver.stubs.all
 
     def wait(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """The value of a coroutine of the app or the store."""
@@ -412,7 +366,7 @@ class Simulation(Outdoors, Faults):
         starting = lambda: self.wait(  # noqa: E731
             self.app.start(workflow, *args, instance_id=wanted, **kwargs)
         )
-        self._outside.happen(None, starting, f"start {wanted}")
+        self._outside.happen(None, starting, f"start {wanted}", starts=wanted)
         return run
 
     def _open_for(self, verb: str, *, is_queued: bool = False) -> None:

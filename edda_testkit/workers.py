@@ -38,7 +38,7 @@ class Crashed(BaseException):
 class Move:
     """One thing that can happen next: a turn, a call, an answer, a look, or the outside's doing."""
 
-    __slots__ = ("actor", "kind", "name", "run", "turn")
+    __slots__ = ("actor", "after", "kind", "name", "run", "turn")
 
     def __init__(
         self, kind: str, actor: str, name: str, run: Callable[[], None], turn: Turn | None = None
@@ -48,6 +48,7 @@ class Move:
         self.name = name
         self.run = run
         self.turn = turn
+        self.after: Move | None = None  # what it cannot come before
 
     def __str__(self) -> str:
         return " ".join(filter(None, (self.kind, self.name, self.actor and f"of {self.actor}")))

@@ -1,0 +1,234 @@
+"""The calls of a simulation: attempts of activities, and the loops they run on.
+
+A call that is stubbed with a value is answered at once; any other is a task on its worker's
+loop. By default a loop runs until it can do no more; when the order is explored, each step of a
+task is a move of its own. Absent: turns (`crew`), and which move comes next (`driver`).
+"""
+
+import asyncio
+import json
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from functools import partial
+from typing import Any, TypeVar, cast
+
+from edda import current
+from edda.activity import Activity
+from edda.app import EddaApp
+from edda.attempt import attempt
+from edda.commands import Failure, Result
+from edda.errors import DecodingError
+from edda.ports import Call as EngineCall
+from edda.turn import Post, Step, Turn
+from edda_testkit.chance import Chance
+from edda_testkit.clock import VirtualClock, VirtualLoop
+from edda_testkit.doors import SimulatedStore
+from edda_testkit.errors import Stalled
+from edda_testkit.loops import Loops
+from edda_testkit.runs import Run
+from edda_testkit.schedule import Source
+from edda_testkit.stubs import Call, Stubs
+from edda_testkit.workers import Move, Worker
+
+__all__ = ["Calls"]
+
+T = TypeVar("T")
+
+
+class Calls:
+    """Makes the calls that turns ask for. `broken` is raised by the next `settle`."""
+
+    def __init__(
+        self,
+        app: EddaApp,
+        clock: VirtualClock,
+        store: SimulatedStore,
+        source: Source,
+        *,
+        loops: Loops,
+        outside_seconds: float,
+    ) -> None:
+        self.app = app
+        self.clock = clock
+        self.store = store
+        self.source = source
+        self.chance = Chance(store, source, clock)
+        self.workers: list[Worker] = []
+        self.made: list[Call] = []
+        self.broken: list[BaseException] = []
+        self.stubs = Stubs(self.broken.append)
+        self._outside_seconds = outside_seconds
+        self._loops = loops
+        self._front: VirtualLoop | None = None
+        self._moves: list[Move] = []
+        self._is_working = False
+
+    @property
+    def now(self) -> datetime:
+        """The virtual instant."""
+        return self.clock.now()
+
+    def _worker_of(self, turn: Turn) -> Worker | None:
+        raise NotImplementedError
+
+    def _step(self, turn: Turn, coroutine: Coroutine[Any, Any, Step]) -> None:
+        raise NotImplementedError
+
+    def wait(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine that never suspends: the stores of a simulation answer at once."""
+        try:
+            coroutine.send(None)
+        except StopIteration as end:
+            value: T = end.value
+            return value
+        coroutine.close()
+        raise RuntimeError(
+            f"{coroutine!r} waits for the outside. A simulation's store and clock answer at "
+            f"once; give it MemoryStore or DirectSqliteStore."
+        )
+
+    def calls(
+        self, activity: Activity[..., Any] | None = None, run: Run | None = None
+    ) -> list[Call]:
+        """The attempts made so far, of one activity, of one run, or all."""
+        return [
+            call
+            for call in self.made
+            if (activity is None or call.activity == activity.name)
+            and (run is None or call.run == run.id)
+        ]
+
+    def _begin(self, turn: Turn, call: EngineCall | Post) -> None:
+        worker = self._worker_of(turn)
+        if worker is None or call.id not in turn.in_flight:
+            return  # given up before it began
+        self.chance.at_call("before", worker, turn, call.id)
+        self.chance.began(turn, call.id)
+        if isinstance(call, Post):
+            self.chance.in_call = True
+            self._answer(turn, call.id, self.wait(self.app.post(call)))
+            self.chance.in_call = False
+            self._had_effect(worker, turn, call.id)
+            return
+        activity = cast("Activity[..., Any]", call.activity)
+        self._note(activity, call)
+        stub = self.stubs.get(activity)
+        if stub is not None and stub.is_instant and activity.timeout_seconds is None:
+            self.chance.in_call = True
+            outcome = self.wait(attempt(call, stub, in_thread=False))
+            self.chance.in_call = False
+            self._answer(turn, call.id, outcome)
+            self._had_effect(worker, turn, call.id)
+            return
+        perform = self._perform(worker, turn, call, activity.fn if stub is None else stub)
+        task = worker.loop.create_task(perform, name=f"{call.instance_id}/{call.id}")
+        task.add_done_callback(self._look_at)
+        worker.tasks[turn, call.id] = task
+        self._run_loop(worker, task)
+
+    def _note(self, activity: Activity[..., Any], call: EngineCall) -> None:
+        try:
+            args, kwargs = activity.parameters.decode(call.arguments)
+        except DecodingError:  # the attempt will fail with it
+            args, kwargs = (), json.loads(call.arguments)
+        self.made.append(
+            Call(activity.name, args, kwargs, self.now, call.attempt, call.instance_id)
+        )
+
+    async def _perform(
+        self, worker: Worker, turn: Turn, call: EngineCall, function: Callable[..., Any]
+    ) -> None:
+        current.enter(self.app)  # in the task's own context: another simulation may be open
+        outcome = await attempt(call, function, in_thread=False)
+        if worker.tasks.pop((turn, call.id), None) is not None:
+            worker.ended.append((turn, call.id))
+            self._answer(turn, call.id, outcome)
+
+    def _look_at(self, task: "asyncio.Task[None]") -> None:
+        # What no attempt takes for an outcome, like pytest.fail() in an activity, is the test's.
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self.broken.append(error)
+
+    def _answer(self, turn: Turn, id: str, outcome: Result | Failure) -> None:
+        self._queue("answer", turn, id, lambda: self._step(turn, turn.answer(id, outcome)))
+
+    def _had_effect(self, worker: Worker, turn: Turn, id: str) -> None:
+        if self.chance.at_call("after_effect", worker, turn, id):
+            self.lapse([turn])
+
+    def _run_loop(self, worker: Worker, task: "asyncio.Task[Any] | None" = None) -> None:
+        """Let activities go on: all that can, or when the order is explored, `task` for a step."""
+        if not worker.has_loop or not worker.is_up or worker.loop.is_idle:
+            return
+        self.chance.in_call = True
+        with self._working():
+            if self.chance.explores:
+                worker.loop.run_step(task)
+            else:
+                worker.loop.run_ready()
+        self.chance.in_call = False
+        while worker.ended:
+            self._had_effect(worker, *worker.ended.pop(0))
+        if worker.tasks:
+            self.chance.progressed()
+            for turn, id in list(worker.tasks):
+                if self.chance.at_call("during", worker, turn, id):
+                    self.lapse([turn])
+
+    def _awaiting(self) -> list[Move]:
+        """A move for each task of an activity that can go on."""
+        moves = []
+        for worker in self.workers:
+            if worker.has_loop and worker.is_up and not worker.loop.is_idle:
+                for task in worker.loop.ready_tasks:
+                    actor, _, name = task.get_name().partition("/")
+                    run = partial(self._run_loop, worker, task)
+                    moves.append(Move("await", actor, name, run))
+        return moves
+
+    def _wait_outside(self) -> None:
+        for worker in self.workers:
+            if worker.is_waiting_outside:
+                worker.loop.wait_outside(self._outside_seconds)
+                self._run_loop(worker)
+
+    def _is_waiting_outside(self) -> bool:
+        return any(worker.is_waiting_outside for worker in self.workers)
+
+    def run_on_loop(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine at the front door to its end, in real time where it must wait."""
+        if self._front is None:
+            self._front = self._loops.take(self.clock)
+        loop = self._front
+        with self._working():
+            task = loop.create_task(coroutine)
+            loop.run_ready()
+            while not task.done():
+                if not loop.is_waiting_outside():
+                    task.cancel()
+                    loop.run_ready()
+                    raise Stalled(
+                        "A request is not answered while time stands still",
+                        [],
+                        "Its handler waits for something that only the test can set going.",
+                    )
+                loop.wait_outside(self._outside_seconds)
+                loop.run_ready()
+        return cast("T", task.result())
+
+    @contextmanager
+    def _working(self) -> Iterator[None]:
+        was_working, self._is_working = self._is_working, True
+        try:
+            yield
+        finally:
+            self._is_working = was_working
+
+    def _queue(self, kind: str, turn: Turn, name: str, run: Callable[[], None]) -> None:
+        self._moves.append(Move(kind, turn.instance_id, name, run, turn))
+
+    def lapse(self, turns: Sequence[Turn]) -> None:
+        """Let leases lapse at this instant; whoever claims next takes over."""
+        self.wait(self.app.store.renew([turn.lease for turn in turns], 0.0))
