@@ -252,7 +252,7 @@ def pytest_runtest_makereport(
             report.user_properties.append((PROPERTY, counted))
     if report.when == "call" and report.failed and session is not None:
         telling = importlib.import_module("edda_testkit.telling")
-        for simulation in telling.concerned(session.opened):
+        for simulation in telling.concerned(session.opened, session.explored):
             is_explored = bool(session.explored)
             report.sections += telling.sections(simulation, is_explored=is_explored)
     return report

@@ -27,13 +27,18 @@ class ReportPlugin:
         self._path = Path(config.getoption("edda_report"))
         self._is_worker = hasattr(config, "workerinput")
         self._closed: deque[dict[str, Any]] = deque(maxlen=KEPT)
+        self._told: deque[dict[str, Any]] = deque(maxlen=1)
         self._count = 0
         self._tests: dict[str, dict[str, Any]] = {}
 
     def observe(self, simulation: Any) -> None:
         """Keep what a simulation was."""
-        self._closed.append(simulation_entry(simulation))
+        entry = simulation_entry(simulation)
         self._count += 1
+        if entry["story"]:  # an exploration has found what it was looking for, and shows it
+            self._told.append(entry)
+        else:
+            self._closed.append(entry)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
@@ -42,10 +47,12 @@ class ReportPlugin:
         """Let what was simulated travel with the last report of a test."""
         del item
         report = yield
-        if call.when == "teardown" and self._closed:
-            told = {"sims": list(self._closed), "more": self._count - len(self._closed)}
+        if call.when == "teardown" and self._count:
+            sims = [*(self._told or self._closed)]
+            told = {"sims": sims, "more": self._count - len(sims)}
             vars(report)["edda_simulations"] = json.dumps(told)  # text: plain for xdist
             self._closed.clear()
+            self._told.clear()
             self._count = 0
         return report
 

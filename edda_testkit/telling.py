@@ -9,6 +9,7 @@ from datetime import datetime
 
 from edda.timeline import duration_text
 from edda_testkit.runs import Run
+from edda_testkit.search import Exploration
 from edda_testkit.simulation import Simulation
 from edda_testkit.workers import Crash
 
@@ -20,8 +21,16 @@ MAX_LINES = 120
 CRASH = "✝"
 
 
-def concerned(opened: Sequence[Simulation]) -> list[Simulation]:
-    """Of a test's simulations those still open, and the last: earlier ones ended well."""
+def concerned(
+    opened: Sequence[Simulation], explored: Sequence[Exploration] = ()
+) -> list[Simulation]:
+    """Of a test's simulations the one an exploration failed with; else the open, and the last.
+
+    Earlier ones ended well.
+    """
+    failures = [done.failure for done in explored if done.failure is not None]
+    if failures:
+        return [failures[-1].simulation]
     return [one for one in opened if one.is_open or one is opened[-1]]
 
 

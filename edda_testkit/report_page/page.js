@@ -141,17 +141,21 @@ function showTest() {
     make("p", {}, make("span", { class: "badge " + test.outcome }, test.outcome), " ",
       make("span", { class: "quiet" }, test.seconds + " s of real time")));
   if (test.dropped) main.append(note("This page is full: what this test simulated was left out. Run it alone to see it."));
-  if (test.more) main.append(note(plural(test.more, "earlier simulation") + " of this test not shown."));
   if (test.message) main.append(make("details", { open: true }, make("summary", {}, "Why"), make("pre", {}, test.message)));
-  test.sims.forEach((sim, number) => main.append(simulation(sim, test.sims.length > 1 ? number + 1 : 0)));
+  const many = test.sims.length + (test.more || 0);
+  const numbered = test.sims.map((sim, index) => [sim, many - test.sims.length + index + 1]).reverse();
+  for (const [sim, number] of numbered) {
+    main.append(simulation(sim, test.sims.length > 1 ? "Simulation " + number + " of " + many : ""));
+  }
+  if (test.more) main.append(note(plural(test.more, "other simulation") + " of this test not shown."));
   main.scrollTop = 0;
 }
 
 const note = (text) => make("p", { class: "note" }, text);
 
-function simulation(sim, number) {
+function simulation(sim, title) {
   const box = make("section", { class: "simulation" });
-  if (number) box.append(make("h3", {}, "Simulation " + number));
+  if (title) box.append(make("h3", {}, title));
   box.append(make("p", { class: "quiet" },
     instant(sim, 0) + ", " + length(sim.now) + " of virtual time, " + plural(sim.runs.length + sim.more, "run")));
   if (sim.schedule) box.append(make("p", {}, "schedule: ", make("code", {}, sim.schedule)));
@@ -282,7 +286,8 @@ function lanes(sim) {
     y += high;
   });
   picture.append(axis(sim, plan, y), ...parts, crashMarks(sim, plan, y));
-  const wide = Math.max(plan.wide, 240);
+  const titles = sim.runs.map((run) => 8.2 * (run.workflow + run.id + run.status).length + 60);
+  const wide = Math.max(plan.wide, 240, ...titles);
   fill(picture, { width: wide, height: y + 6, viewBox: "0 0 " + wide + " " + (y + 6) }, []);
   return picture;
 }
@@ -361,7 +366,8 @@ function crashMarks(sim, plan, bottom) {
 function tell(sim, run, event, other) {
   const attempts = run.events.filter((one) => one.r === "note" && one.o === event.n);
   const rows = [["when", "+" + length(event.t) + "  (" + instant(sim, event.t) + ")"], ["kind", event.k.replaceAll("_", " ")]];
-  if (event.s) rows.push(["asked at", event.s]);
+  const asked = run.events.find((one) => one.r === "ask" && one.n === event.o);
+  if (event.s || asked) rows.push(["asked at", (event.s || asked.s) + (asked ? "  " + asked.x : "")]);
   rows.push(["happened", event.x]);
   for (const one of attempts) rows.push(["+" + length(one.t), one.x]);
   const end = other || run.events.find((one) => one.r === "end" && one.o === event.n);

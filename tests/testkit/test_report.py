@@ -255,6 +255,33 @@ def test_of_many_simulations_the_last_are_kept(project):
     assert test["more"] == 7
 
 
+def test_of_an_exploration_the_failure_is_shown(project):
+    """Of all the schedules of a failing exploration, the page has the one that failed."""
+    source = """
+    from edda import activity, workflow
+    from edda_testkit import explore
+
+    @activity
+    async def pay(ctx) -> None: ...
+
+    @workflow
+    async def order(ctx):
+        await pay(ctx)
+
+    @explore(crashes=1)
+    def test_once(edda_sim):
+        run = edda_sim.start(order)
+        assert len(run.calls(pay)) == 1
+    """
+    result, data = project(source=source)
+    (test,) = data["tests"]
+    (sim,) = test["sims"]
+    assert sim["schedule"] in result.stdout.str()
+    assert any("crash" in line for line in sim["story"])
+    assert len(sim["crashes"]) == 1
+    result.stdout.fnmatch_lines(["*edda timeline of order*", "*✝ crash of worker 1*"])
+
+
 # ---- In a browser ------------------------------------------------------------------------------
 
 
