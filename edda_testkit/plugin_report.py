@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from edda_testkit.report import page, simulation_entry, test_entry
+from edda_testkit.session import current_session
 
 __all__ = ["ReportPlugin"]
 
@@ -27,18 +28,14 @@ class ReportPlugin:
         self._path = Path(config.getoption("edda_report"))
         self._is_worker = hasattr(config, "workerinput")
         self._closed: deque[dict[str, Any]] = deque(maxlen=KEPT)
-        self._told: deque[dict[str, Any]] = deque(maxlen=1)
+        self._failure: dict[str, Any] | None = None
         self._count = 0
         self._tests: dict[str, dict[str, Any]] = {}
 
     def observe(self, simulation: Any) -> None:
         """Keep what a simulation was."""
-        entry = simulation_entry(simulation)
+        self._closed.append(simulation_entry(simulation))
         self._count += 1
-        if entry["story"]:  # an exploration has found what it was looking for, and shows it
-            self._told.append(entry)
-        else:
-            self._closed.append(entry)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
@@ -47,12 +44,16 @@ class ReportPlugin:
         """Let what was simulated travel with the last report of a test."""
         del item
         report = yield
+        session = current_session.get()
+        for done in [] if session is None or call.when != "call" else session.explored:
+            if done.failure is not None:  # of all the schedules, the one to look at
+                self._failure = simulation_entry(done.failure.simulation)
         if call.when == "teardown" and self._count:
-            sims = [*(self._told or self._closed)]
+            sims = [*self._closed] if self._failure is None else [self._failure]
             told = {"sims": sims, "more": self._count - len(sims)}
             vars(report)["edda_simulations"] = json.dumps(told)  # text: plain for xdist
             self._closed.clear()
-            self._told.clear()
+            self._failure = None
             self._count = 0
         return report
 
