@@ -130,8 +130,8 @@ def test_long_payloads_are_cut():
 
 def test_a_full_page_keeps_the_names_of_tests(monkeypatch):
     """Beyond the limit a test keeps its outcome and loses its simulations, and says so."""
-    monkeypatch.setattr("edda_testkit.report.MAX_BYTES", 5_000)
     tests = [entry_of(f"t.py::test_{n}", "passed", 0.1, "", [simulated()]) for n in range(3)]
+    monkeypatch.setattr("edda_testkit.report.MAX_BYTES", len(json.dumps(tests[0])) * 3 // 2)
     data = data_of(page(tests))
     assert [bool(test["sims"]) for test in data["tests"]] == [True, False, False]
     assert (data["dropped"], data["tests"][2]["dropped"]) == (2, True)
