@@ -714,7 +714,7 @@ def scenario_of(name, fixed):
 
 
 def try_case(name):
-    """(seconds to find, what was explored, repeated by its token, alarm on the twin, the twin's)."""
+    """(seconds to find, what was explored, whether its token repeats it, alarm, the twin's)."""
     options = CASES[name][1]
     explore(scenario_of(name, False), max_schedules=1)  # the happy path passes
     begin = time.perf_counter()

@@ -10,7 +10,8 @@ It also keeps the ledger: how often each call was executed, and how often its ef
 
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -147,9 +148,14 @@ class Chance:
 
     # ---- Crashes and faults ----------------------------------------------------------------------
 
-    def at_step(self, worker: Worker) -> None:
-        """A worker takes a step: what is committed next is its doing."""
+    @contextmanager
+    def stepping(self, worker: Worker) -> Iterator[None]:
+        """A worker takes a step: what is committed meanwhile is its doing."""
         self._stepping = worker
+        try:
+            yield
+        finally:
+            self._stepping = None
 
     def at_call(self, when: str, worker: Worker, turn: Turn, id: str) -> bool:
         """A call has come to a point. Raises `Crashed`; True means that its lease is lost."""
@@ -196,7 +202,7 @@ class Chance:
     def _judge(self, commit: Commit) -> When | None:
         if self.armed:
             self._strike_commit("before")
-        if not self._faults or not self.explores:
+        if not self._faults or not self.explores or self._stepping is None:
             return None
         taken = self.choose(3, "fault")
         if taken:
@@ -214,7 +220,7 @@ class Chance:
                     self._strike("after_commit", self._stepping, instance_id, event.id)
         if self.armed:
             self._strike_commit("after")
-        if not self.explores:
+        if not self.explores or self._stepping is None:
             return
         if reaches_others(commit):
             self.is_shared = True
@@ -254,6 +260,7 @@ class Chance:
 
     def _on_delivered(self, envelope: Envelope) -> None:
         self._version += 1
+        self._tell(f"✉ {envelope.type} accepted (id {envelope.id!r})")
         if self.in_call:
             self.is_shared = True
         if self._duplicates:

@@ -139,9 +139,9 @@ class Crew(Calls):
         if worker is None:
             coroutine.close()
             return
-        self.chance.at_step(worker)
         try:
-            step = self.wait(coroutine)
+            with self.chance.stepping(worker):
+                step = self.wait(coroutine)
         except LeaseLost:
             self._end(turn)
             return
@@ -156,6 +156,11 @@ class Crew(Calls):
         worker.dues.pop(turn, None)
         if step.is_over:
             self._end(turn)
+            early = timedelta(0) if step.due is None else step.due - worker.engine_clock.now()
+            if step.due is not None and step.due <= self.now and early:
+                # Its clock is behind the store's: it would claim this again and again.
+                worker.stalled_until = self.now + early
+                self.clock.call_at(worker.stalled_until, lambda: None)
         elif step.due is not None:
             worker.dues[turn] = step.due + (self.now - worker.engine_clock.now())
 

@@ -215,7 +215,6 @@ class Driver(Crew):
         if due > self.now:
             self.clock.move_to(due)
         # What arrives at an instant comes before what is due at it (law M7).
-        self.is_due = True
         if self.chance.explores:
             self._is_arriving = True  # each arrival is a move
             return
@@ -226,19 +225,25 @@ class Driver(Crew):
                     self._run_loop(worker)
             except Crashed as crash:
                 self.die(crash.worker)
+        self.is_due = True
 
     def _arrivals(self) -> list[Move]:
         """What comes next of what arrives at this instant; nothing else goes before it."""
         due = self.clock.next_due() if self._is_arriving else None
         if due is None or due > self.now:
-            self._is_arriving = False
+            self._is_arriving, self.is_due = False, True
             return []
         return [Move("arrival", "", "", self._arrive)]
 
     def _arrive(self) -> None:
         callback = self.clock.pop_due(self.chance.among_due)
         if callback is not None:
-            callback()
+            # What the outside does now may start runs, and see how far they get.
+            self._is_arriving = self._is_working = False
+            try:
+                callback()
+            finally:
+                self._is_arriving = self._is_working = True
             for worker in self.workers:
                 self._run_loop(worker)
 

@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from edda.history import Answered, Attempted
 from edda_testkit.async_simulation import AsyncSimulation
-from edda_testkit.errors import CrashChangedOutcome, NotExhaustive, UnusedStub
+from edda_testkit.errors import CrashChangedOutcome, Misuse, NotExhaustive, UnusedStub
 from edda_testkit.freeze import Freezer
 from edda_testkit.runs import Run
 from edda_testkit.schedule import Options, Schedule, Source
@@ -70,6 +70,7 @@ def explore(
     (`.tried .total .exhaustive .seed`), or raises what the scenario raised, with the schedule in
     its notes; `schedule` runs that one alone, `simulation` holds options of `Simulation`.
     """
+    __tracebackhide__ = True
     options = Options(
         crashes=crashes,
         duplicates=duplicates,
@@ -87,6 +88,8 @@ def explore(
     )
     if scenario is None:
         return _mark(Explored(explorer, tuple(reuse)))
+    if {"edda_sim", "edda_async_sim"} & set(inspect.signature(scenario).parameters):
+        raise Misuse(f"Write @explore() above {scenario.__name__}, with parentheses.")
     with _session():
         done = explore_with(explorer, as_test(scenario), dict(simulation or {}), schedule=schedule)
     if done.failure is not None:
@@ -111,6 +114,7 @@ def check_crashes(
     returns must be among `outcomes`. No call is executed more often than its attempts and the
     crashes between an effect and its commit account for. Raises `CrashChangedOutcome`.
     """
+    __tracebackhide__ = True
     explorer = Explorer(
         Options(crashes=crashes, workers=workers, reorder=False),
         max_schedules=max_schedules,
@@ -119,6 +123,7 @@ def check_crashes(
     expected: list[Any] = []
 
     def judged(sim: Simulation) -> None:
+        __tracebackhide__ = True
         returned = scenario(sim)
         outcome = [returned, [_outcome_of(run) for run in sim.runs]]
         _check_ledger(sim)
@@ -189,6 +194,7 @@ class _Runner:
     called: dict[str, None] = field(default_factory=dict)
 
     def __call__(self, source: Source, is_told: bool) -> Attempt:  # noqa: FBT001 - `search.Run`
+        __tracebackhide__ = True  # what a test raised is shown without us
         is_replayed = is_told or self.count % REPLAY_EVERY == 0
         self.count += 1
         options = dict(self.options)

@@ -130,6 +130,8 @@ def _options(item: pytest.Item, kit: Any) -> dict[str, Any]:
                 f"@pytest.mark.edda takes keyword arguments only, got {marker.args!r}"
             )
         options |= marker.kwargs
+    if not options:
+        return options
     parameters = inspect.signature(kit.Simulation).parameters
     known = [name for name in parameters if name not in ("schedule", "freezer")]
     unknown = [name for name in options if name not in known]
@@ -175,6 +177,7 @@ def _enter(item: pytest.Item) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     """Every kind of test has its view of the session, a state machine's `TestCase` too."""
+    __tracebackhide__ = True
     _enter(item)
     return (yield)
 
@@ -182,6 +185,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
 @pytest.hookimpl(wrapper=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
     """After a passing test function: its simulations must be replayable, stubs used."""
+    __tracebackhide__ = True
     result = yield
     session = pyfuncitem.stash.get(SESSION, None)
     for simulation in () if session is None else session.opened:
@@ -195,6 +199,7 @@ class _AsyncTests:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> bool | None:
+        __tracebackhide__ = True
         function = pyfuncitem.obj
         if _is_explored(pyfuncitem):
             importlib.import_module("edda_testkit.session")
@@ -274,7 +279,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         for name, value in report.user_properties
         if name == PROPERTY
     ]
-    if lines:
+    if lines and terminalreporter.verbosity >= 0:
         terminalreporter.section("edda exploration", sep="-")
         for line in lines:
             terminalreporter.write_line(line)

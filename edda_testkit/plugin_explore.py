@@ -22,6 +22,7 @@ STORY_LINES = 200
 
 def explore_item(item: pytest.Function, options: dict[str, Any]) -> None:
     """Run a test function once for each schedule. Raises what the test raised."""
+    __tracebackhide__ = True
     explored: Explored = getattr(item.obj, MARK)
     _check_fixtures(item, explored)
     function = item.obj
@@ -29,6 +30,7 @@ def explore_item(item: pytest.Function, options: dict[str, Any]) -> None:
     given = {name: item.funcargs[name] for name in wanted}
 
     def scenario(sim: Any) -> None:
+        __tracebackhide__ = True
         if "edda_sim" in given:
             given["edda_sim"] = sim
         if "edda_async_sim" in given:

@@ -236,7 +236,7 @@ class Plain(Source):
 
 
 class Recorded(Source):
-    """Does again what a record says. With `is_lenient` what does not fit is left at 0."""
+    """Does again what a record says. With `is_lenient` what does not fit is taken as it may be."""
 
     def __init__(
         self, options: Options, deviations: Sequence[Deviation], *, is_lenient: bool = False
@@ -244,6 +244,12 @@ class Recorded(Source):
         super().__init__(options)
         self._left = {one.at: one for one in deviations}
         self._is_lenient = is_lenient
+        self._has_strayed = False
+
+    @property
+    def has_strayed(self) -> bool:
+        """Whether the simulation went another way than the one that was recorded."""
+        return self._has_strayed or bool(self._left)
 
     def take(self, choice: Choice) -> int:
         """What the record says."""
@@ -251,15 +257,16 @@ class Recorded(Source):
         one = self._left.pop(choice.at, None) if self._left else None
         if one is None:
             return 0
-        if self._is_lenient:
-            return one.choice if one.choice < among else 0
-        if one.among != among:
+        if one.among == among:
+            return one.choice
+        self._has_strayed = True
+        if not self._is_lenient:
             raise ScheduleError(
                 f"This schedule does not fit: at its choice {choice.at} ({choice.kind}) there "
                 f"were {one.among} possibilities when it was recorded, and now there are {among}. "
                 f"{_STALE}"
             )
-        return one.choice
+        return one.choice if one.choice < among else 0
 
     def check_spent(self) -> None:
         """Raise `ScheduleError` when the simulation did not come to where it should deviate."""

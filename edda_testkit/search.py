@@ -23,8 +23,9 @@ __all__ = ["Attempt", "Exploration", "Explorer"]
 
 DEFAULT_SEED = 0
 WALKS = 8  # random schedules that the number of all is judged by
-COUNTING_SECONDS = 0.3  # for counting on after a failure
+COUNTING_SECONDS = 0.5  # for counting on after a failure
 PROGRESS_SECONDS = 2.0
+MOST_KNOWN = 50_000  # schedules that are remembered for later
 
 
 @dataclass(slots=True)
@@ -149,7 +150,7 @@ class Explorer:
     def _sources(self, options: Options, tree: "_Tree", done: Exploration) -> Iterator[Source]:
         """By deviations while that can be finished; else by turns with PCT."""
         random = Random(done.seed)
-        while tree.left and tree.depth <= 1:
+        while tree.left and tree.depth <= 1:  # and the first with two
             yield tree.next()
         if not tree.left:
             return
@@ -168,10 +169,10 @@ class Explorer:
                 yield Pct(options, random.getrandbits(32), done.shapes)
 
     def _count(self, done: Exploration, tree: "_Tree") -> None:
-        if not tree.left:
+        if not tree.left and not tree.is_cut:
             done.exhaustive, done.total = True, done.tried
         else:
-            done.about = max(done.about or tree.widest, float(done.tried + tree.left))
+            done.about = max(done.about or 0.0, float(done.tried + tree.left))
 
     def _failed(
         self, run: Run, done: Exploration, tree: "_Tree", attempt: Attempt, begin: float
@@ -185,14 +186,14 @@ class Explorer:
             return run(source, True).failure
 
         done.failure = shrunk(failure, again)
-        end = perf_counter() + min(COUNTING_SECONDS, 2 * (perf_counter() - begin))
+        end = perf_counter() + min(COUNTING_SECONDS, 0.1 + 2 * (perf_counter() - begin))
         total = tree.tried
         while tree.left and perf_counter() < end and total < self.max_schedules:
             source = tree.next()
             run(source, False)
             tree.learn(source, done.shapes)
             total += 1
-        if not tree.left:
+        if not tree.left and not tree.is_cut:
             done.total = max(total, done.tried)
         else:
             done.about = max(done.about or 0.0, float(total + tree.left))
@@ -203,14 +204,14 @@ class _Tree:
 
     def __init__(self, options: Options) -> None:
         self.tried = 0
-        self.widest = 1.0
         self.depth = 0
         self._options = options
         self._level: deque[tuple[Deviation, ...]] = deque([()])
         self._next: list[tuple[Deviation, ...]] = []
         self._shuffle: Random | None = None
         self._last: tuple[Deviation, ...] = ()
-        self._open: Source | None = None
+        self._open: Recorded | None = None
+        self.is_cut = False  # whether anything was left out
 
     @property
     def left(self) -> int:
@@ -219,9 +220,16 @@ class _Tree:
 
     def next(self) -> Source:
         """The next one to try."""
+        if not self._level:  # this many deviations are done: one more
+            if self._shuffle is not None:
+                self._shuffle.shuffle(self._next)
+            self._level.extend(self._next)
+            self._next.clear()
+            self.depth += 1
         self._last = self._level.popleft()
         self.tried += 1
-        self._open = Recorded(self._options, self._last)
+        # What real threads or leaking state change from run to run must not look like a failure.
+        self._open = Recorded(self._options, self._last, is_lenient=True)
         return self._open
 
     def learn(self, source: Source, shapes: dict[str, int]) -> None:
@@ -233,21 +241,16 @@ class _Tree:
             shapes[kind] = max(shapes.get(kind, 0), count)
         if source is not self._open:
             return  # drawn by somebody else
+        if self._open.has_strayed:
+            self.is_cut = True
+            return
         begin = self._last[-1].at + 1 if self._last else 0
-        if not self._last:
-            self.widest = math.prod(float(one.among) for one in source.trail)
         for one in source.trail[begin:]:
+            if len(self._next) > MOST_KNOWN:
+                self.is_cut = True
+                break
             for choice in range(1, one.among):
                 self._next.append((*self._last, Deviation(one.at, choice, one.among)))
-        if not self._level and self._next:
-            self._flip()
-
-    def _flip(self) -> None:
-        if self._shuffle is not None:
-            self._shuffle.shuffle(self._next)
-        self._level.extend(self._next)
-        self._next.clear()
-        self.depth += 1
 
     def shuffle(self, random: Random) -> None:
         """There are more than can be tried: take them as they come."""
@@ -266,4 +269,4 @@ def _about(number: float | None) -> str:
         return "an unknown number"
     if number < 10_000:
         return f"about {round(number, -int(math.log10(max(number, 1)))):,.0f}"
-    return f"about 10^{round(math.log10(number))}"
+    return f"about 10^{round(math.log10(min(number, 1e300)))}"

@@ -310,6 +310,7 @@ class Simulation(Outdoors, Faults, Witness):
             if run.status is Status.STUCK:
                 raise StuckRun(run.label, str(run.error))
         self._check_struck()
+        self._driver.source.check_spent()
         if not self._unused_stubs:
             self._driver.stubs.check_used([call.activity for call in self.calls()])
         if self._strict_events and (left := self.untaken_events()):

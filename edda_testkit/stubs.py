@@ -179,19 +179,28 @@ def _taking_turns(activity: Activity[..., Any], values: Any) -> Callable[..., An
         if not _is_error(value):
             _check_value(activity, value)
     left = list(values)
+    given: dict[tuple[str, int], Any] = {}
 
-    def answer(*_args: Any, **_kwargs: Any) -> Any:
+    def answer(ctx: ActivityContext, *_args: Any, **_kwargs: Any) -> Any:
+        # An attempt that is executed again after a crash is answered as it was.
+        attempt = ctx.idempotency_key, ctx.attempt
+        if attempt in given:
+            return _given(given[attempt])
         if not left:
             raise StubError(
                 f"The stub of {activity.name!r} has answered {len(values)} calls and has no "
                 f"answer for another: give its sequence one more, or use side_effect=."
             )
-        value = left.pop(0)
-        if _is_error(value):
-            raise value
-        return value
+        given[attempt] = left.pop(0)
+        return _given(given[attempt])
 
     return answer
+
+
+def _given(value: Any) -> Any:
+    if _is_error(value):
+        raise value
+    return value
 
 
 _ANSWERS: dict[str, Callable[[Activity[..., Any], Any], Callable[..., Any]]] = {

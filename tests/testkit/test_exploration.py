@@ -17,16 +17,22 @@ from edda import (
 )
 from edda_testkit import (
     CrashChangedOutcome,
+    Misuse,
     NotExhaustive,
     Schedule,
     ScheduleError,
     Simulation,
     UnusedStub,
     check_crashes,
-    explore,
 )
+from edda_testkit import explore as explore_within_budget
 
 pytest_plugins = ["pytester"]
+
+
+def explore(scenario, **options):
+    """Explore with all the time it takes: a busy machine changes nothing here."""
+    return explore_within_budget(scenario, **{"budget_seconds": 600, **options})
 
 
 class World:
@@ -369,8 +375,12 @@ def test_a_token_of_other_code_is_stale():
     with pytest.raises(AssertionError) as caught:
         explore(race)
 
+    token = token_of(caught.value)
     with pytest.raises(ScheduleError, match="does not fit"):
-        explore(in_world(lambda sim: sim.start(two)), schedule=token_of(caught.value))
+        explore(in_world(lambda sim: sim.start(two)), schedule=token)
+    with pytest.raises(ScheduleError, match="does not fit"), Simulation(token) as sim:  # noqa: PT012
+        Here.world = World()
+        sim.start(two)
 
 
 def test_a_crash_between_effect_and_commit_is_found():
@@ -397,6 +407,22 @@ def test_a_failure_that_does_not_repeat_says_so():
 
     with pytest.raises(ScheduleError, match="goes into sim.world"):
         explore(scenario)
+
+
+def test_what_goes_another_way_each_time_is_not_called_exhaustive():
+    """Real threads, or state that leaks, change the choices from run to run: that is no failure."""
+    runs = []
+
+    @in_world
+    def scenario(sim):
+        runs.append(1)
+        with sim.concurrently():
+            for number in range(1 + len(runs) % 3):
+                sim.start(two, str(number))
+
+    done = explore(scenario, max_schedules=60)
+
+    assert (done.exhaustive, done.total) == (False, None)
 
 
 def test_duplicates_arrive_with_the_same_id_or_a_fresh_one():
@@ -436,7 +462,7 @@ def test_faults_of_the_store_and_of_leases_are_found():
         sim.start(two_safely)
         assert Here.world.log == ["1", "2"]
 
-    assert explore(safe, faults=2, workers=2).exhaustive
+    assert explore(safe, faults=1, workers=2).exhaustive
 
 
 def test_a_stub_is_judged_over_all_schedules():
@@ -454,6 +480,20 @@ def test_a_stub_is_judged_over_all_schedules():
     assert explore(scenario).exhaustive
     with pytest.raises(UnusedStub, match="say"):
         explore(lambda sim: sim.stub(say, returns="x"))
+
+
+def test_a_sequence_answers_an_attempt_that_is_done_again_as_before():
+    """A crash does not use up the answers of a stub."""
+
+    @workflow
+    async def asks_twice(ctx):
+        return [await say(ctx, "a"), await say(ctx, "b")]
+
+    def scenario(sim):
+        sim.stub(say, sequence=["1", "2"])
+        assert sim.start(asks_twice).result == ["1", "2"]
+
+    assert explore(scenario, crashes=2).exhaustive
 
 
 def test_an_async_scenario_is_explored_too():
@@ -571,6 +611,14 @@ def test_every_crash_point_of_a_safe_workflow_is_fine():
     assert one.exhaustive
     assert two_of_them.exhaustive
     assert 3 < one.total < two_of_them.total
+
+
+def test_a_decorator_without_parentheses_is_noticed():
+    """Else the test would run while its module is imported."""
+    with pytest.raises(Misuse, match=r"Write @explore\(\) above test_something"):
+
+        @explore_within_budget
+        def test_something(edda_sim): ...
 
 
 def test_an_outcome_that_a_crash_changes_is_shown():

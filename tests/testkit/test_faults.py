@@ -254,6 +254,18 @@ def test_a_workers_clock_may_be_ahead(world):
         assert [call.at.second for call in sim.calls(say)] == [3]
 
 
+def test_a_workers_clock_may_be_behind():
+    """What is due by the store's clock waits until the worker's says so too."""
+    with Simulation() as sim:
+        sim.workers[0].stall(3600)
+        sim.add_worker(clock_ahead_seconds=-5)
+        run = sim.start(patient)
+        sim.advance(64)
+        assert run.status == "waiting_for_timer"
+        sim.advance(1)
+        assert run.result == "late"
+
+
 def test_a_clock_that_jumps_makes_everything_late(sim, world):
     """Nothing is done at the instants it jumped over."""
     run = sim.start(patient)
