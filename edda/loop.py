@@ -23,7 +23,7 @@ from typing import Any, NoReturn, Protocol, TypeVar
 
 from edda.errors import NotReplayableError, RunawayWorkflowError
 
-__all__ = ["Timers", "WorkflowLoop", "call_site", "user_site"]
+__all__ = ["Timers", "WorkflowLoop", "call_site", "source_name", "user_site"]
 
 T = TypeVar("T")
 
@@ -285,14 +285,20 @@ _EDDA = os.path.join(os.path.dirname(__file__), "")
 
 def call_site(frame: FrameType) -> str:
     """The `file:line` of a frame; the file is relative to the top of its package."""
-    return _site(frame.f_code.co_filename, frame.f_globals.get("__name__", ""), frame.f_lineno)
+    module = frame.f_globals.get("__name__", "")
+    return _site(frame.f_code.co_filename, module, frame.f_lineno)
 
 
 @lru_cache(maxsize=4096)
 def _site(path: str, module: str, line: int) -> str:
+    return f"{source_name(path, module)}:{line}"
+
+
+def source_name(path: str, module: str) -> str:
+    """A source file's path from the top of its package."""
     parts = path.replace("\\", "/").split("/")
     depth = module.count(".") + (parts[-1] == "__init__.py")
-    return f"{'/'.join(parts[-1 - depth :])}:{line}"
+    return "/".join(parts[-1 - depth :])
 
 
 def user_site(frame: FrameType | None) -> str:

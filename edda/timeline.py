@@ -50,6 +50,7 @@ __all__ = [
     "GLYPHS",
     "clock_text",
     "duration_text",
+    "event_text",
     "instance_view",
     "outcome_text",
     "table",
@@ -123,7 +124,7 @@ def timeline(events: Sequence[Event], *, relative: bool = False, width: int = 12
     room = width - max(map(_wide, heads), default=0)
     lines = []
     for event, head, site in zip(events, heads, _sites(events, room), strict=True):
-        said = _said(event)
+        said = event_text(event)
         if site:
             left = room - _wide(site) - 2
             said = _cut(said, left)
@@ -266,7 +267,8 @@ def _left(texts: list[str]) -> list[str]:
 # ---- What happened ---------------------------------------------------------------------------
 
 
-def _said(event: Event) -> str:
+def event_text(event: Event) -> str:
+    """What happened, in a few words, without time and id."""
     match event:
         case Started():
             return f"({_arguments(event.arguments)})"

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         NotReplayableRun,
         ScheduleError,
         Stalled,
+        StrategyError,
         StubError,
         StuckRun,
         UnusedStub,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from edda_testkit.schedule import Schedule
     from edda_testkit.search import Exploration
     from edda_testkit.simulation import Simulation
+    from edda_testkit.stateful import WorkflowMachine
     from edda_testkit.stubs import Call, Stub
     from edda_testkit.workers import Worker
 
@@ -50,12 +52,14 @@ __all__ = [
     "ScheduleError",
     "Simulation",
     "Stalled",
+    "StrategyError",
     "Stub",
     "StubError",
     "StuckRun",
     "UnusedStub",
     "Waiting",
     "Worker",
+    "WorkflowMachine",
     "WorkflowNotFinished",
     "check_crashes",
     "check_store",
@@ -63,6 +67,7 @@ __all__ = [
 ]
 
 _ROOMS = {
+    "WorkflowMachine": "stateful",
     "AsyncSimulation": "async_simulation",
     "check_crashes": "exploration",
     "check_store": "contract",

@@ -25,7 +25,7 @@ from edda_testkit.clock import VirtualClock
 from edda_testkit.doors import SimulatedStore, When, reaches_others
 from edda_testkit.errors import Misuse
 from edda_testkit.schedule import Source
-from edda_testkit.workers import Crashed, Move, Worker
+from edda_testkit.workers import Crash, Crashed, Move, Worker
 
 __all__ = ["AtCall", "Chance", "CrashPoint"]
 
@@ -61,6 +61,7 @@ class Chance:
         self.lost: Counter[AtCall] = Counter()
         self.armed: list[CrashPoint] = []
         self.struck = 0
+        self.crashes: list[Crash] = []
         self.is_shared = False  # whether a call used the app: then every order can matter
         self.in_call = False
         self.is_early = False  # whether the last pick came before its time: nobody can tell
@@ -251,6 +252,8 @@ class Chance:
     def crashed(self, worker: Worker | None) -> None:
         """A worker has died."""
         self.struck += 1
+        number = None if worker is None else worker.number
+        self.crashes.append(Crash(self._clock.now(), number, dict(self._store.log)))
         self._tell(f"✝ crash of {'every worker' if worker is None else f'worker {worker.number}'}")
 
     # ---- What the store tells --------------------------------------------------------------------

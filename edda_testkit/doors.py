@@ -15,7 +15,17 @@ from cloudevents.core.v1.event import CloudEvent
 
 from edda.errors import StoreUnavailableError
 from edda.events import Envelope, as_cloudevent
-from edda.ports import Commit, Committed, Created, Delivered, Judge, NewInstance, Store, Transaction
+from edda.ports import (
+    Commit,
+    Committed,
+    Created,
+    Delivered,
+    Judge,
+    NewInstance,
+    Store,
+    Transaction,
+    Wait,
+)
 from edda_testkit.clock import VirtualClock
 
 __all__ = [
@@ -77,6 +87,8 @@ class SimulatedStore:
     def __init__(self, inner: Store) -> None:
         self.inner = inner
         self.commits = 0
+        self.refused: set[Wait] = set()  # the waits that turned an event away
+        self.log: list[tuple[str, int]] = []  # of each commit: the instance, its history's length
         self.changes = 0  # of what can be claimed, as far as it did not come with time
         self.on_wake: Callable[[Iterable[str]], None] = lambda _: None
         self.on_other: Callable[[], None] = lambda: None
@@ -135,6 +147,7 @@ class SimulatedStore:
             raise _unavailable("commit", when)
         committed = await apply(commit)
         self.commits += 1
+        self.log.append((commit.lease.instance_id, commit.expected_length + len(commit.events)))
         self.changes += committed.is_released or reaches_others(commit)
         if self.on_commit is not None:
             self.on_commit(commit, committed)
@@ -161,7 +174,7 @@ class SimulatedStore:
         when = self._failing("deliver")
         if when == "before":
             raise _unavailable("deliver", when)
-        delivered = await self.inner.deliver(envelopes, judge)
+        delivered = await self.inner.deliver(envelopes, judge and self._noting(judge))
         self.changes += 1
         for envelope, one in zip(envelopes, delivered, strict=True):
             if one.position is not None:
@@ -170,6 +183,15 @@ class SimulatedStore:
         if when == "after":
             raise _unavailable("deliver", when)
         return delivered
+
+    def _noting(self, judge: Judge) -> Judge:
+        def noting(wait: Wait, envelope: Envelope) -> str | None:
+            reason = judge(wait, envelope)
+            if reason is not None:
+                self.refused.add(wait)
+            return reason
+
+        return noting
 
     async def request_cancel(self, instance_id: str) -> bool:
         """Ask for a cancellation."""

@@ -17,6 +17,7 @@ __all__ = [
     "NotReplayableRun",
     "ScheduleError",
     "Stalled",
+    "StrategyError",
     "StubError",
     "StuckRun",
     "UnusedStub",
@@ -153,6 +154,10 @@ class NondeterministicCall(BaseException):
 
 class NondeterminismWarning(UserWarning):
     """The same as a warning, with `guard="warn"`."""
+
+
+class StrategyError(TypeError):
+    """Hypothesis cannot make what was asked for: of a type, or that a model accepts."""
 
 
 def _indented(lines: Sequence[str]) -> list[str]:

@@ -40,7 +40,8 @@ class Outside:
     ) -> CloudEvent:
         """Send an event, now or at an instant, and return it."""
         if isinstance(event, CloudEvent):
-            envelope = as_envelope(event.get_attributes(), event.get_data())
+            known = {"time": at or self._driver.now, **event.get_attributes()}
+            envelope = as_envelope(known, event.get_data())
         else:
             self._made_up += 1
             known = {"type": event, "time": at or self._driver.now, **attributes}

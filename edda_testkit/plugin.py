@@ -17,8 +17,10 @@ import pytest
 SESSION = pytest.StashKey[Any]()
 FREEZER = pytest.StashKey[Any]()
 LOOPS = pytest.StashKey[Any]()
+OBSERVERS = pytest.StashKey[list[Any]]()
 PROPERTY = "edda_explored"
 EXPLORED = "__edda_explored__"  # `exploration.MARK`
+SEEING = ("edda_coverage", "edda_coverage_fail_under", "edda_coverage_json", "edda_report")
 FIXTURES = frozenset({"edda_sim", "edda_async_sim"})
 
 
@@ -67,6 +69,28 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="TOKEN",
         help="run explored tests under this one schedule, as printed with a failure: edda1-...",
     )
+    group.addoption(
+        "--edda-coverage",
+        action="store_true",
+        help="show which outcomes of which call sites of workflows the tests went through",
+    )
+    group.addoption(
+        "--edda-coverage-fail-under",
+        type=float,
+        metavar="PERCENT",
+        help="fail when fewer of the possible outcomes were seen",
+    )
+    group.addoption(
+        "--edda-coverage-json", metavar="FILE", help="write the outcome coverage as JSON"
+    )
+    group.addoption(
+        "--edda-coverage-points",
+        action="store_true",
+        help="count a crash and a cancellation at each call site as outcomes too",
+    )
+    group.addoption(
+        "--edda-report", metavar="FILE", help="write a page (HTML) of all simulated tests"
+    )
     parser.addini(
         "edda_freeze",
         help="how virtual time is shown to code: freezegun (default), time-machine or off",
@@ -75,7 +99,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the marker, and the lint if it is asked for."""
+    """Register the marker, and what the options ask for."""
     config.addinivalue_line(
         "markers",
         "edda(replay=True, unused_stubs=False, strict_events=False, guard=None, start=None, "
@@ -86,6 +110,9 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", "edda_lint: an item that --edda-lint made")
         room = importlib.import_module("edda_testkit.plugin_lint")
         config.pluginmanager.register(room.LintPlugin(), "edda-lint")
+    config.stash[OBSERVERS] = []
+    if any(config.getoption(name) not in (None, False) for name in SEEING):
+        importlib.import_module("edda_testkit.plugin_session").install(config, OBSERVERS)
 
 
 @pytest.fixture
@@ -242,16 +269,24 @@ def _enter(item: pytest.Item) -> None:
     if mode not in ("strict", "warn", "off"):
         raise pytest.UsageError(f"edda_guard must be strict, warn or off, got {mode!r}")
     session.options["guard"] = mode
+    session.observers = config.stash[OBSERVERS]
     session.options["schedule"] = config.getoption("--edda-schedule")
     item.stash[SESSION] = session
     kit.current_session.set(session)
 
 
 @pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Every kind of test has its view of the session, a state machine's `TestCase` too."""
+    __tracebackhide__ = True
+    _enter(item)
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
     """After a passing test function: its simulations must be replayable, stubs used."""
     __tracebackhide__ = True
-    _enter(pyfuncitem)
     result = yield
     session = pyfuncitem.stash.get(SESSION, None)
     for simulation in () if session is None else session.opened:
@@ -322,13 +357,10 @@ def pytest_runtest_makereport(
         elif counted := exploring.counted(session.explored):
             report.user_properties.append((PROPERTY, counted))
     if report.when == "call" and report.failed and session is not None:
-        for simulation in session.opened:
-            for run in simulation.runs:
-                text = f"{run!r}\n{run.timeline()}"
-                waits = "".join(f"\nwaits for {waiting}" for waiting in run.waiting_for)
-                report.sections.append((f"edda timeline of {run.label}", text + waits))
-            if untaken := simulation.untaken_events():
-                report.sections.append(("edda events that no run took", "\n".join(untaken)))
+        telling = importlib.import_module("edda_testkit.telling")
+        for simulation in telling.concerned(session.opened, session.explored):
+            is_explored = bool(session.explored)
+            report.sections += telling.sections(simulation, is_explored=is_explored)
     return report
 
 

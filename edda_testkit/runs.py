@@ -3,12 +3,13 @@
 from collections.abc import Collection, Coroutine, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 from edda.activity import Activity
 from edda.app import EddaApp
 from edda.codec import decode_error
 from edda.commands import Ask, Failure, Result, deadline_of
+from edda.diagram import mermaid
 from edda.errors import WorkflowCancelled, WorkflowFailed, WorkflowStuck
 from edda.events import ReceivedEvent, received
 from edda.history import Answered, Asked, Attempted, Event, Withdrawn
@@ -202,8 +203,15 @@ class Run:
         """Ask for it to be cancelled; False when it has finished already."""
         return self._world.cancel(self)
 
-    def timeline(self) -> str:
-        """Its history as text: one line an event, times from its start."""
+    def timeline(self, form: Literal["text", "mermaid"] = "text") -> str:
+        """Its history as text, one line an event, times from its start; or as a diagram.
+
+        `"mermaid"` is the source of a Mermaid sequence diagram.
+        """
+        if form == "mermaid":
+            return mermaid(self.history)
+        if form != "text":
+            raise ValueError(f'timeline() takes "text" or "mermaid", got {form!r}.')
         return timeline(self.history, relative=True)
 
     def keep(self) -> None:

@@ -3,7 +3,7 @@
 Set by the pytest plugin around each test; without the plugin each simulation stands alone.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,6 +29,7 @@ class Session:
     options: dict[str, Any] = field(default_factory=dict)
     opened: list[Any] = field(default_factory=list)
     goldens: Callable[[], Any] | None = None
+    observers: Sequence[Callable[[Any], object]] = ()  # see each simulation before it closes
     explored: list[Any] = field(default_factory=list)  # each an `Exploration`
 
     def keep(self, simulation: Any) -> None:

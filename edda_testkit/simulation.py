@@ -142,6 +142,8 @@ class Simulation(Outdoors, Faults, Witness):
             if self._session is None:
                 ends.callback(self._loops.close)
             ends.callback(self._driver.drop)
+            for observe in () if self._session is None else self._session.observers:
+                ends.callback(observe, self)
             self._ends = ends.pop_all()
         return self
 

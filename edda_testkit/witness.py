@@ -9,6 +9,7 @@ from edda_testkit.outside import Outside
 from edda_testkit.runs import Run
 from edda_testkit.schedule import Schedule
 from edda_testkit.stubs import Call, Stub
+from edda_testkit.workers import Crash
 
 __all__ = ["Witness"]
 
@@ -25,6 +26,11 @@ class Witness:
     def schedule(self) -> Schedule:
         """What was chosen so far, as a schedule with a token."""
         return self._driver.source.schedule
+
+    @property
+    def crashes(self) -> list[Crash]:
+        """The crashes so far, in order."""
+        return self._driver.chance.crashes
 
     @property
     def is_shared(self) -> bool:

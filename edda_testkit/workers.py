@@ -5,7 +5,8 @@ anything: which move is made, and when a worker dies, is the driver's.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -14,7 +15,16 @@ from edda.turn import Turn
 from edda_testkit.clock import VirtualClock, VirtualLoop
 from edda_testkit.loops import Loops
 
-__all__ = ["Crashed", "Move", "Worker"]
+__all__ = ["Crash", "Crashed", "Move", "Worker"]
+
+
+@dataclass(frozen=True, slots=True)
+class Crash:
+    """A crash that was: of one worker or all (None), and how long each history was by then."""
+
+    at: datetime
+    worker: int | None
+    lengths: Mapping[str, int]
 
 
 class Crashed(BaseException):
