@@ -8,6 +8,7 @@ something to do by what they did; waking those is the store's.
 
 import json
 import logging
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -74,7 +75,8 @@ class Log:
         self._rows = rows
         self._messages: dict[int, Message] = {}
         self._by_key: dict[tuple[str, str], int] = {}
-        self._by_type: dict[str, dict[int, None]] = {}
+        # type → paths → values → positions: how a wait finds its messages, in log order.
+        self._facets: dict[str, dict[str | None, dict[str | None, list[int]]]] = {}
         # type → paths → values → (instance, wait): how an event finds its waits.
         self._index: dict[str, dict[str | None, dict[str | None, dict[tuple[str, str], Wait]]]] = {}
         # What is competed for and nobody's yet, by type, each a heap; of their positions those
@@ -122,7 +124,8 @@ class Log:
         self.last += 1
         message = self._messages[self.last] = Message(self.last, at, envelope)
         self._by_key[envelope.source, envelope.id] = self.last
-        self._by_type.setdefault(envelope.type, {})[self.last] = None
+        for paths, by_values in self._facets.setdefault(envelope.type, {None: {}}).items():
+            self._add_facet(message, paths, by_values)
         woken = list(rows)
         for row in woken:
             row.inbox[self.last] = message
@@ -202,7 +205,8 @@ class Log:
         if wait.mode == "competing":
             self._begin_queue(wait.type)
         since = self._since(row, wait)
-        for position in self._by_type.get(wait.type, ()):
+        found = self._shape(wait.type, wait.paths).get(wait.values, [])
+        for position in found[bisect_right(found, min(since, row.since)) :]:
             message = self._messages[position]
             if (
                 position > (since if message.envelope.instance_id is None else row.since)
@@ -211,10 +215,28 @@ class Log:
             ):
                 row.inbox[position] = message
 
+    def _shape(self, type: str, paths: str | None) -> dict[str | None, list[int]]:
+        """What the messages of a type have at these paths, and where each is."""
+        shapes = self._facets.setdefault(type, {None: {}})
+        if paths not in shapes:  # the first wait of this shape: the log so far is indexed, once
+            shapes[paths] = {}
+            for position in shapes[None].get(None, ()):
+                self._add_facet(self._messages[position], paths, shapes[paths])
+        return shapes[paths]
+
+    @staticmethod
+    def _add_facet(
+        message: Message, paths: str | None, by_values: dict[str | None, list[int]]
+    ) -> None:
+        document = message.envelope.document if paths is not None else {}
+        values = None if paths is None else match_values(document, json.loads(paths))
+        if paths is None or values is not None:
+            by_values.setdefault(values, []).append(message.position)
+
     def _begin_queue(self, type: str) -> None:
         if type not in self._queues:
             self._queues[type] = []
-            for position in self._by_type.get(type, ()):
+            for position in self._shape(type, None).get(None, ()):
                 if self._messages[position].envelope.instance_id is None:
                     self._stand(type, position)
 
@@ -284,13 +306,18 @@ class Log:
             message = self._messages.pop(position)
             envelope = message.envelope
             del self._by_key[envelope.source, envelope.id]
-            del self._by_type[envelope.type][position]
             if position not in self._read:
                 self.expired.append(
                     Expired(position, message.at, envelope.type, envelope.source, envelope.id)
                 )
             self._read.discard(position)
             self._queued.discard(position)
+        for shapes in self._facets.values() if gone else ():
+            for by_values in shapes.values():
+                for values, found in list(by_values.items()):
+                    by_values[values] = [one for one in found if one in self._messages]
+                    if not by_values[values]:
+                        del by_values[values]
         return len(gone)
 
     def _is_wanted(self, message: Message) -> bool:
