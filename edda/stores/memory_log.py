@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from heapq import heappop, heappush
-from itertools import takewhile
+from itertools import chain, takewhile
 from typing import get_args
 
 from edda.commands import Mode, Outcome
@@ -66,6 +66,10 @@ class Row:
         return tuple(message for _, message in sorted(self.inbox.items()))
 
 
+# What messages have at some paths, and for whom they are; their positions, in log order.
+Facets = dict[tuple[str | None, str | None], list[int]]
+
+
 class Log:
     """Accepted messages, and the waits they may answer."""
 
@@ -75,8 +79,8 @@ class Log:
         self._rows = rows
         self._messages: dict[int, Message] = {}
         self._by_key: dict[tuple[str, str], int] = {}
-        # type → paths → values → positions: how a wait finds its messages, in log order.
-        self._facets: dict[str, dict[str | None, dict[str | None, list[int]]]] = {}
+        # type → paths → values and addressee → positions: how a wait finds its messages.
+        self._facets: dict[str, dict[str | None, Facets]] = {}
         # type → paths → values → (instance, wait): how an event finds its waits.
         self._index: dict[str, dict[str | None, dict[str | None, dict[tuple[str, str], Wait]]]] = {}
         # What is competed for and nobody's yet, by type, each a heap; of their positions those
@@ -111,12 +115,17 @@ class Log:
 
     def fitting(self, envelope: Envelope) -> Iterator[tuple[Row, Wait]]:
         """The open waits that an event fits, except those it would be competed for by."""
+        if envelope.instance_id is not None:
+            row = self._rows.get(envelope.instance_id)
+            for wait in () if row is None else row.waits.values():
+                if wait.fits(envelope, envelope.instance_id):
+                    yield self._rows[envelope.instance_id], wait
+            return
         for paths, by_values in self._index.get(envelope.type, {}).items():
             values = None if paths is None else match_values(envelope.document, json.loads(paths))
             if paths is None or values is not None:
                 for (id, _), wait in by_values.get(values, {}).items():
-                    is_given = wait.mode == "competing" and envelope.instance_id is None
-                    if not is_given and wait.fits(envelope, id):
+                    if wait.mode in (None, "broadcast"):
                         yield self._rows[id], wait
 
     def accept(self, envelope: Envelope, at: datetime, rows: Iterable[Row]) -> list[Row]:
@@ -124,8 +133,8 @@ class Log:
         self.last += 1
         message = self._messages[self.last] = Message(self.last, at, envelope)
         self._by_key[envelope.source, envelope.id] = self.last
-        for paths, by_values in self._facets.setdefault(envelope.type, {None: {}}).items():
-            self._add_facet(message, paths, by_values)
+        for paths, facets in self._facets.setdefault(envelope.type, {None: {}}).items():
+            _add_facet(message, paths, facets)
         woken = list(rows)
         for row in woken:
             row.inbox[self.last] = message
@@ -204,41 +213,32 @@ class Log:
         by_paths.setdefault(wait.paths, {}).setdefault(wait.values, {})[row.id, wait.id] = wait
         if wait.mode == "competing":
             self._begin_queue(wait.type)
-        since = self._since(row, wait)
-        found = self._shape(wait.type, wait.paths).get(wait.values, [])
-        for position in found[bisect_right(found, min(since, row.since)) :]:
-            message = self._messages[position]
-            if (
-                position > (since if message.envelope.instance_id is None else row.since)
-                and position not in row.taken
-                and wait.fits(message.envelope, row.id)
-            ):
-                row.inbox[position] = message
+        facets = self._shape(wait.type, wait.paths)
+        doors: list[tuple[str | None, int]] = [
+            (row.id, row.since)
+        ]  # what is for it alone, from its start
+        if wait.mode in (None, "broadcast"):
+            doors.append((None, self._since(row, wait)))
+        for target, since in doors:
+            found = facets.get((wait.values, target), [])
+            for position in found[bisect_right(found, since) :]:
+                if position not in row.taken:
+                    row.inbox[position] = self._messages[position]
 
-    def _shape(self, type: str, paths: str | None) -> dict[str | None, list[int]]:
+    def _shape(self, type: str, paths: str | None) -> Facets:
         """What the messages of a type have at these paths, and where each is."""
         shapes = self._facets.setdefault(type, {None: {}})
         if paths not in shapes:  # the first wait of this shape: the log so far is indexed, once
             shapes[paths] = {}
-            for position in shapes[None].get(None, ()):
-                self._add_facet(self._messages[position], paths, shapes[paths])
+            for position in sorted(chain(*shapes[None].values())):
+                _add_facet(self._messages[position], paths, shapes[paths])
         return shapes[paths]
-
-    @staticmethod
-    def _add_facet(
-        message: Message, paths: str | None, by_values: dict[str | None, list[int]]
-    ) -> None:
-        document = message.envelope.document if paths is not None else {}
-        values = None if paths is None else match_values(document, json.loads(paths))
-        if paths is None or values is not None:
-            by_values.setdefault(values, []).append(message.position)
 
     def _begin_queue(self, type: str) -> None:
         if type not in self._queues:
             self._queues[type] = []
-            for position in self._shape(type, None).get(None, ()):
-                if self._messages[position].envelope.instance_id is None:
-                    self._stand(type, position)
+            for position in self._shape(type, None).get((None, None), ()):
+                self._stand(type, position)
 
     def _forget(self, row: Row, wait: Wait) -> None:
         by_values = self._index[wait.type][wait.paths]
@@ -247,11 +247,9 @@ class Log:
             del by_values[wait.values]
 
     def _since(self, row: Row, wait: Wait) -> int:
-        """After which position it reads what is for all; what is for it alone, from its start."""
+        """After which position it reads what is for all."""
         if wait.mode is None:
             return row.since
-        if wait.mode == "competing":
-            return self.last  # it is given what it gets
         _, since = row.subscriptions.get(wait.type, (wait.mode, self.last))
         return since
 
@@ -313,11 +311,11 @@ class Log:
             self._read.discard(position)
             self._queued.discard(position)
         for shapes in self._facets.values() if gone else ():
-            for by_values in shapes.values():
-                for values, found in list(by_values.items()):
-                    by_values[values] = [one for one in found if one in self._messages]
-                    if not by_values[values]:
-                        del by_values[values]
+            for facets in shapes.values():
+                for facet, found in list(facets.items()):
+                    facets[facet] = [one for one in found if one in self._messages]
+                    if not facets[facet]:
+                        del facets[facet]
         return len(gone)
 
     def _is_wanted(self, message: Message) -> bool:
@@ -360,3 +358,12 @@ class Log:
         for workflow in self._interests.get((type, mode), ()):
             live = self._live.get(workflow, {}).values()
             yield from takewhile(lambda row: row.since < position, live)
+
+
+def _add_facet(message: Message, paths: str | None, facets: Facets) -> None:
+    envelope, values = message.envelope, None
+    if paths is not None:
+        values = match_values(envelope.document, json.loads(paths))
+        if values is None:
+            return  # something is missing: it fits nobody who looks there
+    facets.setdefault((values, envelope.instance_id), []).append(message.position)
