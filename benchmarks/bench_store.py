@@ -2,7 +2,7 @@
 
     python benchmarks/bench_store.py [FOLDER]
 
-The file is made in FOLDER (by default where temporary files go), so the price of its disk's fsync is
+The file is made in FOLDER (where temporary files go, unless given): the price of its fsync is
 in the numbers. The floor is the least that SQLite can do in the same run and place: one transaction
 that inserts a row and updates a row, on a plain connection in the calling thread, with the same
 settings; for "at once", a hundred of those in one transaction.
@@ -24,7 +24,7 @@ from edda.ports import Commit, NewInstance, Status, Wait
 from edda.stores.memory import MemoryStore
 from edda.stores.sqlite import DirectSqliteStore, SqliteStore
 
-ROUNDS, AT_ONCE = 20, 100
+ROUNDS, AT_ONCE = 5, 100
 
 
 class SystemClock:

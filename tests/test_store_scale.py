@@ -206,6 +206,34 @@ def test_a_queue_is_taken_from_its_head(world):
     assert cost(MANY) == cost(FEW) > 0
 
 
+@pytest.mark.parametrize("status", [Status.RUNNING, Status.STUCK])
+def test_a_message_finds_who_is_free(world, status):
+    """Giving a message costs the same, however many have one already or are stuck."""
+
+    def cost(size):
+        here = world()
+        subscriptions = [Subscription("job", "competing")]
+        for n in range(size):
+            lease = here.begin(f"i{n}")
+            run(here.store.deliver([event(f"e{n}", type="job")]))
+            receive = Wait("receive:1", "job", mode="competing")
+            run(here.store.commit(step(lease, receive, subscriptions=subscriptions, release=False)))
+        if status is Status.STUCK:
+            for n in range(size):
+                run(here.store.release("me"))
+                (claimed,) = run(here.store.claim("me", ["w"], limit=1, lease_seconds=9))
+                run(here.store.commit(step(claimed.lease, status=status, taken=(n + 1,))))
+        receive = Wait("receive:1", "job", mode="competing")
+        here.suspend("free", receive, subscriptions=subscriptions)
+        run(here.store.deliver([event("warm", type="job")]))  # those who rest are put aside, once
+        here.suspend("next", receive, subscriptions=subscriptions)
+        count, found = here.cost(here.store.deliver([event("e", type="job")]))
+        assert found[0].woken == ("next",)
+        return count
+
+    assert cost(500) == cost(50) > 0
+
+
 @pytest.mark.parametrize("kind", ["waited for", "read", "competed for", "addressed", "unwanted"])
 def test_expiry_does_not_look_at_everybody(world, kind):
     """Whether an old event is wanted costs the same among ten thousand live instances."""

@@ -27,6 +27,7 @@ logger = logging.getLogger("edda.store")
 
 # How an instance may wait: for an event, or in the mode of a subscription.
 MODES: tuple[Mode | None, ...] = (None, *get_args(Mode))
+IN_INDEX = (None, "broadcast")  # who gets what is for all
 
 
 @dataclass(slots=True)
@@ -88,6 +89,12 @@ class Log:
         self._queues: dict[str, list[int]] = {}
         self._queued: set[int] = set()
         self._given: set[int] = set()
+        # Who waits for a queue, by type: heaps of (place, instance, wait), without those that rest
+        # because their instance has been given a message, or is parked.
+        self._takers: dict[str, list[tuple[int, str, str]]] = {}
+        self._places: dict[tuple[str, str], int] = {}
+        self._resting: set[tuple[str, str]] = set()
+        self._place = 0
         self._read: set[int] = set()  # by anyone
         # Whom old messages are kept for, the oldest first: those that have not ended, by workflow;
         # readers of channels by type and mode, with where they begin; which workflows ever waited.
@@ -125,8 +132,7 @@ class Log:
             values = None if paths is None else match_values(envelope.document, json.loads(paths))
             if paths is None or values is not None:
                 for (id, _), wait in by_values.get(values, {}).items():
-                    if wait.mode in (None, "broadcast"):
-                        yield self._rows[id], wait
+                    yield self._rows[id], wait
 
     def accept(self, envelope: Envelope, at: datetime, rows: Iterable[Row]) -> list[Row]:
         """Add a message to the log and to the inboxes of `rows`."""
@@ -197,6 +203,7 @@ class Log:
             if id not in row.waits:
                 self._remember(row, wait)
         competed |= {wait.type for wait in wanted.values() if wait.mode == "competing"}
+        self.go_on(row)
         return [woken for type in competed for woken in self._compete(type)]
 
     def give_back(self, row: Row) -> list[Row]:
@@ -209,15 +216,19 @@ class Log:
     def _remember(self, row: Row, wait: Wait) -> None:
         row.waits[wait.id] = wait
         self._interests.setdefault((wait.type, wait.mode), set()).add(row.workflow)
-        by_paths = self._index.setdefault(wait.type, {})
-        by_paths.setdefault(wait.paths, {}).setdefault(wait.values, {})[row.id, wait.id] = wait
+        if wait.mode in IN_INDEX:
+            by_paths = self._index.setdefault(wait.type, {})
+            by_paths.setdefault(wait.paths, {}).setdefault(wait.values, {})[row.id, wait.id] = wait
         if wait.mode == "competing":
             self._begin_queue(wait.type)
+            self._place += 1
+            self._places[row.id, wait.id] = self._place
+            heappush(self._takers.setdefault(wait.type, []), (self._place, row.id, wait.id))
         facets = self._shape(wait.type, wait.paths)
         doors: list[tuple[str | None, int]] = [
             (row.id, row.since)
         ]  # what is for it alone, from its start
-        if wait.mode in (None, "broadcast"):
+        if wait.mode in IN_INDEX:
             doors.append((None, self._since(row, wait)))
         for target, since in doors:
             found = facets.get((wait.values, target), [])
@@ -241,10 +252,13 @@ class Log:
                 self._stand(type, position)
 
     def _forget(self, row: Row, wait: Wait) -> None:
-        by_values = self._index[wait.type][wait.paths]
-        del by_values[wait.values][row.id, wait.id]
-        if not by_values[wait.values]:
-            del by_values[wait.values]
+        self._places.pop((row.id, wait.id), None)
+        self._resting.discard((row.id, wait.id))
+        if wait.mode in IN_INDEX:
+            by_values = self._index[wait.type][wait.paths]
+            del by_values[wait.values][row.id, wait.id]
+            if not by_values[wait.values]:
+                del by_values[wait.values]
 
     def _since(self, row: Row, wait: Wait) -> int:
         """After which position it reads what is for all."""
@@ -278,14 +292,30 @@ class Log:
         self._queued.add(position)
         heappush(self._queues[type], position)
 
+    def go_on(self, row: Row) -> None:
+        """An instance may have become free to be given something."""
+        for wait in row.waits.values() if self._resting else ():
+            taker = (row.id, wait.id)
+            if taker in self._resting and not self._is_busy(row, wait.type):
+                self._resting.discard(taker)
+                heappush(self._takers[wait.type], (self._places[taker], *taker))
+
     def _next_free(self, type: str) -> Row | None:
-        for (id, _), wait in self._index.get(type, {}).get(None, {}).get(None, {}).items():
-            row = self._rows[id]
-            if wait.mode != "competing" or row.is_parked:
-                continue
-            if not any(row.inbox[position].envelope.type == type for position in row.given):
-                return row
+        takers = self._takers.get(type, [])
+        while takers:
+            place, id, wait_id = takers[0]
+            if self._places.get((id, wait_id)) == place:
+                if not self._is_busy(self._rows[id], type):
+                    return self._rows[id]
+                self._resting.add((id, wait_id))
+            heappop(takers)
         return None
+
+    @staticmethod
+    def _is_busy(row: Row, type: str) -> bool:
+        return row.is_parked or any(
+            row.inbox[position].envelope.type == type for position in row.given
+        )
 
     def _put_back(self, row: Row, position: int) -> None:
         message = row.inbox.pop(position)
