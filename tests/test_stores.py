@@ -530,6 +530,28 @@ def test_an_unreadable_history_blocks_nobody(tmp_path):
     assert isinstance(decode_error(parked.problem), HistoryFormatError)
 
 
+def test_an_unreadable_history_gives_back(tmp_path):
+    """An instance that is parked by a claim leaves what it was given to the next who waits."""
+
+    async def scenario():
+        async with opened(tmp_path / "edda.db") as store:
+            receive = Wait("receive:1", "job", mode="competing")
+            for name in ("a", "b"):
+                lease = (await store.create(new(name, "me"))).claimed.lease
+                commit = Commit(lease, 1, (), Status.RUNNING, (receive,), (), None, release=True)
+                await store.commit(commit)
+            (sent,) = await store.deliver([event("e", type="job")])
+            spoil = 'UPDATE edda_event SET head = \'{"kind":"from_the_future"}\' WHERE instance = 1'
+            await store._run(lambda _: store._file.connection.execute(spoil).rowcount)
+            first = await store.claim("me", ["w"], limit=10, lease_seconds=30)
+            then = await store.claim("me", ["w"], limit=10, lease_seconds=30)
+            return sent.woken, [
+                (one.lease.instance_id, len(one.messages)) for one in (*first, *then)
+            ]
+
+    assert asyncio.run(scenario()) == (("a",), [("b", 1)])
+
+
 def test_an_event_that_comes_again_changed_is_logged(tmp_path, caplog):
     """A repeated id with other content is logged; the same content written otherwise is not."""
 
