@@ -169,10 +169,11 @@ class Commit:
     happens by itself, None for never. `release` gives the lease back, unless the inbox holds
     something for the instance.
 
-    `subscriptions` is the full set too: a channel is read from the commit that first has it; a
-    competing one is a queue that is there before. `outbox` are events to be posted, `messages`
-    events to be accepted, `cancels` instances to be cancelled. With `restart` the history is
-    replaced by this start; what was taken, and the subscriptions, stay.
+    `subscriptions` is the full set too: a channel is read from the commit that first has it (what
+    is addressed to the instance: from its start); a competing one is a queue that is there before,
+    and what it gives is the instance's own while it waits there. `outbox` are events
+    to be posted, `messages` events to be accepted, `cancels` instances to be cancelled. With
+    `restart` the history is replaced by this start; what was taken, and the subscriptions, stay.
     """
 
     lease: Lease
@@ -315,7 +316,9 @@ class Store(Protocol):
     def transaction(self) -> AbstractAsyncContextManager[Transaction]:
         """A transaction of one's own; left without `commit`, it is rolled back.
 
-        Nobody else writes meanwhile, where the database has one writer at a time.
+        Nobody else writes meanwhile, where the database has one writer at a time. Until it has
+        ended by `commit` or `rollback`, its own body must not call the store: `StoreError`, where
+        that would wait for itself.
         """
 
     async def renew(self, leases: Sequence[Lease], lease_seconds: float) -> list[Lease]:
@@ -340,14 +343,15 @@ class Store(Protocol):
         """Drop events accepted before an instant, except those a live instance could still take.
 
         That is: it is not finished, it was there (or had subscribed) before the event came, it has
-        not taken it, and its workflow has waited for this type before. Returns how many went.
+        not taken it, and its workflow has waited for this type before. What stands in a queue is
+        kept for whoever competes, since whenever. Returns how many went.
         """
 
     async def expired(self, *, limit: int = 100, after: int = 0) -> list[Expired]:
         """Events that expired unread, by position, those after a position."""
 
     async def take_outgoing(self, *, limit: int, lease_seconds: float) -> list[Outgoing]:
-        """Take up to `limit` events of the outbox that are due, oldest first.
+        """Take up to `limit` events of the outbox that are due, the longest due first.
 
         They are due again when the lease ends.
         """
@@ -355,7 +359,10 @@ class Store(Protocol):
     async def settle_outgoing(
         self, position: int, *, error: str | None = None, retry_at: datetime | None = None
     ) -> None:
-        """An event of the outbox was posted; or was not, with `error`, and is due at `retry_at`."""
+        """An event of the outbox was posted; or was not, with `error`, and is due at `retry_at`.
+
+        Without a time it is due at once.
+        """
 
     async def outgoing(self, *, limit: int = 100, after: int = 0) -> list[Outgoing]:
         """The events of the outbox, by position, those after a position."""

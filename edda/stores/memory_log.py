@@ -8,11 +8,13 @@ something to do by what they did; waking those is the store's.
 
 import json
 import logging
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from heapq import heappop, heappush
-from math import inf
+from itertools import chain, takewhile
+from typing import get_args
 
 from edda.commands import Mode, Outcome
 from edda.events import Envelope, match_values
@@ -23,6 +25,10 @@ __all__ = ["Log", "Row"]
 
 logger = logging.getLogger("edda.store")
 
+# How an instance may wait: for an event, or in the mode of a subscription.
+MODES: tuple[Mode | None, ...] = (None, *get_args(Mode))
+IN_INDEX = (None, "broadcast")  # who gets what is for all
+
 
 @dataclass(slots=True)
 class Row:
@@ -32,6 +38,7 @@ class Row:
     workflow: str
     events: list[Event]
     since: int  # the log's end when it was created: it reads from there (law M2)
+    started_at: datetime
     updated_at: datetime
     status: Status = Status.PENDING
     lease: Lease | None = None
@@ -60,21 +67,40 @@ class Row:
         return tuple(message for _, message in sorted(self.inbox.items()))
 
 
+# What messages have at some paths, and for whom they are; their positions, in log order.
+Facets = dict[tuple[str | None, str | None], list[int]]
+
+
 class Log:
     """Accepted messages, and the waits they may answer."""
 
     def __init__(self, rows: Mapping[str, Row]) -> None:
-        self.end = 0  # the last position that was given
+        self.last = 0  # the last position that was given
         self.expired: list[Expired] = []
         self._rows = rows
         self._messages: dict[int, Message] = {}
         self._by_key: dict[tuple[str, str], int] = {}
-        self._by_type: dict[str, dict[int, None]] = {}
+        # type → paths → values and addressee → positions: how a wait finds its messages.
+        self._facets: dict[str, dict[str | None, Facets]] = {}
         # type → paths → values → (instance, wait): how an event finds its waits.
         self._index: dict[str, dict[str | None, dict[str | None, dict[tuple[str, str], Wait]]]] = {}
-        self._queues: dict[str, list[int]] = {}  # what is competed for and nobody's yet
+        # What is competed for and nobody's yet, by type, each a heap; of their positions those
+        # that are not in `_queued` have expired.
+        self._queues: dict[str, list[int]] = {}
+        self._queued: set[int] = set()
+        self._given: set[int] = set()
+        # Who waits for a queue, by type: heaps of (place, instance, wait), without those that rest
+        # because their instance has been given a message, or is parked.
+        self._takers: dict[str, list[tuple[int, str, str]]] = {}
+        self._places: dict[tuple[str, str], int] = {}
+        self._resting: set[tuple[str, str]] = set()
+        self._place = 0
         self._read: set[int] = set()  # by anyone
-        self._interests: dict[str, set[str]] = {}  # workflow → types it ever waited for
+        # Whom old messages are kept for, the oldest first: those that have not ended, by workflow;
+        # readers of channels by type and mode, with where they begin; which workflows ever waited.
+        self._live: dict[str, dict[str, Row]] = {}
+        self._readers: dict[tuple[str, Mode], dict[str, int]] = {}
+        self._interests: dict[tuple[str, Mode | None], set[str]] = {}
 
     def __len__(self) -> int:
         return len(self._messages)
@@ -96,107 +122,150 @@ class Log:
 
     def fitting(self, envelope: Envelope) -> Iterator[tuple[Row, Wait]]:
         """The open waits that an event fits, except those it would be competed for by."""
+        if envelope.instance_id is not None:
+            row = self._rows.get(envelope.instance_id)
+            for wait in () if row is None else row.waits.values():
+                if wait.fits(envelope, envelope.instance_id):
+                    yield self._rows[envelope.instance_id], wait
+            return
         for paths, by_values in self._index.get(envelope.type, {}).items():
             values = None if paths is None else match_values(envelope.document, json.loads(paths))
             if paths is None or values is not None:
                 for (id, _), wait in by_values.get(values, {}).items():
-                    is_given = wait.mode == "competing" and envelope.instance_id is None
-                    if not is_given and wait.fits(envelope, id):
-                        yield self._rows[id], wait
+                    yield self._rows[id], wait
 
     def accept(self, envelope: Envelope, at: datetime, rows: Iterable[Row]) -> list[Row]:
         """Add a message to the log and to the inboxes of `rows`."""
-        self.end += 1
-        message = self._messages[self.end] = Message(self.end, at, envelope)
-        self._by_key[envelope.source, envelope.id] = self.end
-        self._by_type.setdefault(envelope.type, {})[self.end] = None
+        self.last += 1
+        message = self._messages[self.last] = Message(self.last, at, envelope)
+        self._by_key[envelope.source, envelope.id] = self.last
+        for paths, facets in self._facets.setdefault(envelope.type, {None: {}}).items():
+            _add_facet(message, paths, facets)
         woken = list(rows)
         for row in woken:
-            row.inbox[self.end] = message
+            row.inbox[self.last] = message
         if envelope.instance_id is None and envelope.type in self._queues:
-            heappush(self._queues[envelope.type], self.end)
+            self._stand(envelope.type, self.last)
             woken += self._compete(envelope.type)
         return woken
 
     # ---- Waits ---------------------------------------------------------------------------------
 
+    def add(self, row: Row) -> None:
+        """An instance has begun."""
+        self._live.setdefault(row.workflow, {})[row.id] = row
+
+    def end(self, row: Row) -> None:
+        """An instance has ended, and waits for nothing any more."""
+        del self._live[row.workflow][row.id]
+
     def take(self, row: Row, positions: Iterable[int]) -> None:
         """These answered a wait of the instance, or were refused by one."""
         for position in positions:
             row.taken.add(position)
-            row.given.discard(position)
+            if position in row.given:
+                row.given.discard(position)
+                self._given.discard(position)
             row.inbox.pop(position, None)
             self._read.add(position)
 
     def subscribe(self, row: Row, subscriptions: Iterable[Subscription]) -> None:
         """Make these the channels that an instance reads."""
-        known = row.subscriptions
-        row.subscriptions = {
-            one.type: (
-                known[one.type]
-                if one.type in known and known[one.type][0] == one.mode
-                else (one.mode, self.end)
-            )
-            for one in subscriptions
-        }
+        known, row.subscriptions = row.subscriptions, {}
+        wanted = {one.type: one.mode for one in subscriptions}
+        for type, (mode, _) in known.items():
+            if wanted.get(type) != mode:
+                del self._readers[type, mode][row.id]
+        for type, mode in wanted.items():
+            if type in known and known[type][0] == mode:
+                row.subscriptions[type] = known[type]
+                continue
+            row.subscriptions[type] = (mode, self.last)
+            self._readers.setdefault((type, mode), {})[row.id] = self.last
+            if mode == "competing":
+                self._begin_queue(type)
 
     def register(self, row: Row, waits: Iterable[Wait]) -> list[Row]:
         """Make these the open waits of an instance, and look back in the log (law M5)."""
         wanted = {wait.id: wait for wait in waits}
         competed = {wait.type for wait in row.waits.values() if wait.mode == "competing"}
-        for id in row.waits.keys() - wanted.keys():
-            self._forget(row, row.waits.pop(id))
+        for id, wait in list(row.waits.items()):
+            if wanted.get(id) != wait:
+                self._forget(row, row.waits.pop(id))
         # What fits none of the waits any more is found again when one is registered that it fits.
         for position in [
             position
             for position, message in row.inbox.items()
             if not any(wait.fits(message.envelope, row.id) for wait in wanted.values())
         ]:
-            self._give_back(row, position)
+            self._put_back(row, position)
         for id, wait in wanted.items():
             if id not in row.waits:
                 self._remember(row, wait)
         competed |= {wait.type for wait in wanted.values() if wait.mode == "competing"}
+        self.go_on(row)
         return [woken for type in competed for woken in self._compete(type)]
 
     def give_back(self, row: Row) -> list[Row]:
         """A parked instance must not keep what others could take."""
-        types = {self._messages[position].envelope.type for position in row.given}
+        types = {row.inbox[position].envelope.type for position in row.given}
         for position in list(row.given):
-            self._give_back(row, position)
+            self._put_back(row, position)
         return [woken for type in types for woken in self._compete(type)]
 
     def _remember(self, row: Row, wait: Wait) -> None:
         row.waits[wait.id] = wait
-        self._interests.setdefault(row.workflow, set()).add(wait.type)
-        by_paths = self._index.setdefault(wait.type, {})
-        by_paths.setdefault(wait.paths, {}).setdefault(wait.values, {})[row.id, wait.id] = wait
-        if wait.mode == "competing" and wait.type not in self._queues:
-            self._queues[wait.type] = [
-                position
-                for position in self._by_type.get(wait.type, ())
-                if self._messages[position].envelope.instance_id is None
-            ]
-        for position in self._by_type.get(wait.type, ()):
-            message = self._messages[position]
-            if (
-                position > self._since(row, wait)
-                and position not in row.taken
-                and wait.fits(message.envelope, row.id)
-                and (wait.mode != "competing" or message.envelope.instance_id is not None)
-            ):
-                row.inbox[position] = message
+        self._interests.setdefault((wait.type, wait.mode), set()).add(row.workflow)
+        if wait.mode in IN_INDEX:
+            by_paths = self._index.setdefault(wait.type, {})
+            by_paths.setdefault(wait.paths, {}).setdefault(wait.values, {})[row.id, wait.id] = wait
+        if wait.mode == "competing":
+            self._begin_queue(wait.type)
+            self._place += 1
+            self._places[row.id, wait.id] = self._place
+            heappush(self._takers.setdefault(wait.type, []), (self._place, row.id, wait.id))
+        facets = self._shape(wait.type, wait.paths)
+        doors: list[tuple[str | None, int]] = [
+            (row.id, row.since)
+        ]  # what is for it alone, from its start
+        if wait.mode in IN_INDEX:
+            doors.append((None, self._since(row, wait)))
+        for target, since in doors:
+            found = facets.get((wait.values, target), [])
+            for position in found[bisect_right(found, since) :]:
+                if position not in row.taken:
+                    row.inbox[position] = self._messages[position]
+
+    def _shape(self, type: str, paths: str | None) -> Facets:
+        """What the messages of a type have at these paths, and where each is."""
+        shapes = self._facets.setdefault(type, {None: {}})
+        if paths not in shapes:  # the first wait of this shape: the log so far is indexed, once
+            shapes[paths] = {}
+            for position in sorted(chain(*shapes[None].values())):
+                _add_facet(self._messages[position], paths, shapes[paths])
+        return shapes[paths]
+
+    def _begin_queue(self, type: str) -> None:
+        if type not in self._queues:
+            self._queues[type] = []
+            for position in self._shape(type, None).get((None, None), ()):
+                self._stand(type, position)
 
     def _forget(self, row: Row, wait: Wait) -> None:
-        by_values = self._index[wait.type][wait.paths]
-        del by_values[wait.values][row.id, wait.id]
-        if not by_values[wait.values]:
-            del by_values[wait.values]
+        self._places.pop((row.id, wait.id), None)
+        self._resting.discard((row.id, wait.id))
+        if wait.mode in IN_INDEX:
+            by_values = self._index[wait.type][wait.paths]
+            del by_values[wait.values][row.id, wait.id]
+            if not by_values[wait.values]:
+                del by_values[wait.values]
 
     def _since(self, row: Row, wait: Wait) -> int:
-        if wait.mode == "competing":
-            return 0  # a queue is there before those who take from it
-        return row.since if wait.mode is None else row.subscriptions[wait.type][1]
+        """After which position it reads what is for all."""
+        if wait.mode is None:
+            return row.since
+        _, since = row.subscriptions.get(wait.type, (wait.mode, self.last))
+        return since
 
     # ---- Competing -----------------------------------------------------------------------------
 
@@ -204,68 +273,127 @@ class Log:
         """Give what is in a queue to those who wait, first come, first served."""
         queue = self._queues.get(type, [])
         given = []
-        while queue and (row := self._next_free(type)) is not None:
+        while queue:
+            if queue[0] not in self._queued:
+                heappop(queue)
+                continue
+            row = self._next_free(type)
+            if row is None:
+                break
             position = heappop(queue)
+            self._queued.discard(position)
+            self._given.add(position)
             row.inbox[position] = self._messages[position]
             row.given.add(position)
             given.append(row)
         return given
 
+    def _stand(self, type: str, position: int) -> None:
+        self._queued.add(position)
+        heappush(self._queues[type], position)
+
+    def go_on(self, row: Row) -> None:
+        """An instance may have become free to be given something."""
+        for wait in row.waits.values() if self._resting else ():
+            taker = (row.id, wait.id)
+            if taker in self._resting and not self._is_busy(row, wait.type):
+                self._resting.discard(taker)
+                heappush(self._takers[wait.type], (self._places[taker], *taker))
+
     def _next_free(self, type: str) -> Row | None:
-        for (id, _), wait in self._index.get(type, {}).get(None, {}).get(None, {}).items():
-            row = self._rows[id]
-            if wait.mode != "competing" or row.is_parked:
-                continue
-            if not any(self._messages[position].envelope.type == type for position in row.given):
-                return row
+        takers = self._takers.get(type, [])
+        while takers:
+            place, id, wait_id = takers[0]
+            if self._places.get((id, wait_id)) == place:
+                if not self._is_busy(self._rows[id], type):
+                    return self._rows[id]
+                self._resting.add((id, wait_id))
+            heappop(takers)
         return None
 
-    def _give_back(self, row: Row, position: int) -> None:
+    @staticmethod
+    def _is_busy(row: Row, type: str) -> bool:
+        return row.is_parked or any(
+            row.inbox[position].envelope.type == type for position in row.given
+        )
+
+    def _put_back(self, row: Row, position: int) -> None:
         message = row.inbox.pop(position)
         if position in row.given:
             row.given.discard(position)
-            heappush(self._queues[message.envelope.type], position)
+            self._given.discard(position)
+            self._stand(message.envelope.type, position)
 
     # ---- Expiry --------------------------------------------------------------------------------
 
     def expire(self, before: datetime) -> int:
         """Drop what came before an instant and no live instance could still take (law M4)."""
-        old = [position for position, one in self._messages.items() if one.at < before]
-        gone = [position for position in old if not self._is_wanted(position)]
+        old = takewhile(lambda one: one.at < before, self._messages.values())
+        gone = [one.position for one in old if not self._is_wanted(one)]
         for position in gone:
             message = self._messages.pop(position)
             envelope = message.envelope
             del self._by_key[envelope.source, envelope.id]
-            del self._by_type[envelope.type][position]
             if position not in self._read:
                 self.expired.append(
                     Expired(position, message.at, envelope.type, envelope.source, envelope.id)
                 )
             self._read.discard(position)
-        for type, queue in self._queues.items():
-            self._queues[type] = sorted(set(queue).difference(gone))
+            self._queued.discard(position)
+        for shapes in self._facets.values() if gone else ():
+            for facets in shapes.values():
+                for facet, found in list(facets.items()):
+                    facets[facet] = [one for one in found if one in self._messages]
+                    if not facets[facet]:
+                        del facets[facet]
         return len(gone)
 
-    def _is_wanted(self, position: int) -> bool:
-        envelope = self._messages[position].envelope
-        if position in self._queues.get(envelope.type, ()):
-            return any(
-                not row.status.is_final and envelope.type in row.subscriptions
-                for row in self._rows.values()
+    def _is_wanted(self, message: Message) -> bool:
+        """Whether somebody who lives could still take it; the price is those who took it."""
+        position, type, target = (
+            message.position,
+            message.envelope.type,
+            message.envelope.instance_id,
+        )
+        if target is not None:
+            row = self._rows.get(target)
+            return (
+                row is not None
+                and not row.status.is_final
+                and row.since < position
+                and position not in row.taken
+                and (
+                    type in row.subscriptions
+                    or any(row.workflow in self._interests.get((type, mode), ()) for mode in MODES)
+                )
             )
-        return any(
-            not row.status.is_final
-            and position not in row.taken
-            and envelope.instance_id in (None, row.id)
-            and (position in row.given or position > self._reads_from(row, envelope))
-            for row in self._rows.values()
+        return (
+            position in self._given
+            or any(position not in row.taken for row in self._may_wait(type, None, position))
+            or any(
+                since < position and position not in self._rows[id].taken
+                for id, since in self._readers.get((type, "broadcast"), {}).items()
+            )
+            or (
+                position in self._queued
+                and (
+                    bool(self._readers.get((type, "competing")))
+                    or any(True for _ in self._may_wait(type, "competing", position))
+                )
+            )
         )
 
-    def _reads_from(self, row: Row, envelope: Envelope) -> float:
-        """The position after which the instance may take such a message; infinite for none."""
-        if envelope.type in row.subscriptions:
-            mode, since = row.subscriptions[envelope.type]
-            if mode == "competing":
-                return 0 if envelope.instance_id == row.id else inf
-            return since
-        return row.since if envelope.type in self._interests.get(row.workflow, ()) else inf
+    def _may_wait(self, type: str, mode: Mode | None, position: int) -> Iterator[Row]:
+        """Those who were there before it and whose workflow has waited for such, oldest first."""
+        for workflow in self._interests.get((type, mode), ()):
+            live = self._live.get(workflow, {}).values()
+            yield from takewhile(lambda row: row.since < position, live)
+
+
+def _add_facet(message: Message, paths: str | None, facets: Facets) -> None:
+    envelope, values = message.envelope, None
+    if paths is not None:
+        values = match_values(envelope.document, json.loads(paths))
+        if values is None:
+            return  # something is missing: it fits nobody who looks there
+    facets.setdefault((values, envelope.instance_id), []).append(message.position)
