@@ -34,6 +34,7 @@ from edda_testkit import contract
 
 ROOT = Path(__file__).resolve().parents[1]
 CHECKS = contract.checks()
+DIRECT = contract.checks(is_durable=False, is_patient=False)
 
 
 class SystemClock:
@@ -94,15 +95,15 @@ def test_a_store_keeps_the_contract(factory, name, check):
     check(factory)
 
 
-@pytest.mark.parametrize(("name", "check"), contract.checks(is_durable=False))
+@pytest.mark.parametrize(("name", "check"), DIRECT)
 def test_the_direct_store_keeps_the_contract(name, check):
-    """Every law but that of the disk holds for SQLite in memory, in the calling thread."""
+    """Every law that asks neither a disk nor patience holds for SQLite in memory, in the calling thread."""
     check(DirectSqliteStore)
 
 
 def test_the_contract_is_one_call():
     """`check_store` runs all checks and is silent when they hold."""
-    contract.check_store(DirectSqliteStore, is_durable=False)
+    contract.check_store(DirectSqliteStore, is_durable=False, is_patient=False)
 
 
 def test_the_contract_names_what_is_broken():
@@ -112,8 +113,8 @@ def test_the_contract_names_what_is_broken():
         async def renew(self, leases, lease_seconds):
             return []
 
-    with pytest.raises(ExceptionGroup, match=r"^\d of 75 checks of the Store's contract") as caught:
-        contract.check_store(Forgetful, is_durable=False)
+    with pytest.raises(ExceptionGroup, match=rf"^\d of {len(DIRECT)} checks of the Store's contract") as caught:
+        contract.check_store(Forgetful, is_durable=False, is_patient=False)
     texts = [str(error) for error in caught.value.exceptions]
     assert (
         "a_lapsed_lease_nobody_took_still_commits (T3): A late commit is fine as long as nobody "

@@ -13,30 +13,60 @@ drop what is beneath; opening and closing the store is done here. With pytest, o
 
 import asyncio
 
-from edda_testkit.contract import instances, leases, messages, waits
+from edda_testkit.contract import (
+    channels,
+    competing,
+    consequences,
+    expiry,
+    instances,
+    leases,
+    messages,
+    outbox,
+    recurring,
+    transactions,
+    waits,
+)
 from edda_testkit.contract.bench import Check, ContractClock, Factory
 
 __all__ = ["Check", "ContractClock", "Factory", "check_store", "checks"]
 
 
-def checks(*, is_durable: bool = True) -> list[tuple[str, Check]]:
-    """Every check with its name. Without `is_durable`, none that closes and opens again."""
-    found = [
-        one
-        for room in (instances, leases, messages, waits)
-        for one in vars(room).values()
-        if isinstance(one, Check)
+ROOMS = (
+    instances,
+    leases,
+    messages,
+    waits,
+    channels,
+    competing,
+    recurring,
+    consequences,
+    outbox,
+    transactions,
+    expiry,
+)
+
+
+def checks(*, is_durable: bool = True, is_patient: bool = True) -> list[tuple[str, Check]]:
+    """Every check with its name.
+
+    Without `is_durable`, none that closes and opens again; without `is_patient`, none where a call
+    has to wait for an open transaction.
+    """
+    found = [one for room in ROOMS for one in vars(room).values() if isinstance(one, Check)]
+    return [
+        (one.name, one)
+        for one in found
+        if (is_durable or not one.needs_disk) and (is_patient or not one.needs_patience)
     ]
-    return [(one.name, one) for one in found if is_durable or not one.needs_disk]
 
 
-def check_store(factory: Factory, *, is_durable: bool = True) -> None:
-    """Run every check on a store of its own.
+def check_store(factory: Factory, *, is_durable: bool = True, is_patient: bool = True) -> None:
+    """Run every check (see `checks`) on a store of its own.
 
     Raises an `ExceptionGroup` with one `AssertionError` for each law that is broken; its cause is
     what the check found. Not to be called while an event loop runs.
     """
-    wanted = checks(is_durable=is_durable)
+    wanted = checks(is_durable=is_durable, is_patient=is_patient)
     broken = asyncio.run(_broken(wanted, factory))
     if broken:
         raise ExceptionGroup(

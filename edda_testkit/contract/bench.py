@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
 
-from edda.commands import ActivityAsk, Outcome
+from edda.commands import ActivityAsk, Mode, Outcome, Recurrence
 from edda.errors import LeaseLost
 from edda.events import Envelope, match_values
 from edda.history import Asked, Event, Finished, Started
@@ -29,6 +29,8 @@ from edda.ports import (
     NewInstance,
     Status,
     Store,
+    Subscription,
+    Transaction,
     Wait,
 )
 
@@ -37,8 +39,10 @@ __all__ = [
     "Check",
     "ContractClock",
     "Factory",
+    "channel",
     "law",
     "positions",
+    "receive",
     "refused",
     "same",
     "started",
@@ -81,6 +85,7 @@ class Check:
     text: str
     body: Callable[["Bench"], Awaitable[None]]
     needs_disk: bool = False
+    needs_patience: bool = False
 
     def __call__(self, factory: Factory) -> None:
         """Check it on a store of this factory, on an event loop of its own."""
@@ -102,14 +107,14 @@ class Check:
 
 
 def law(
-    name: str, *, needs_disk: bool = False
+    name: str, *, needs_disk: bool = False, needs_patience: bool = False
 ) -> Callable[[Callable[["Bench"], Awaitable[None]]], Check]:
     """Make a check of a function, under the law of docs/guarantees.md that it belongs to."""
 
     def as_check(body: Callable[["Bench"], Awaitable[None]]) -> Check:
         text = " ".join((body.__doc__ or "").split())
         assert text, "a check says what it holds"
-        return Check(body.__name__, name, text, body, needs_disk)
+        return Check(body.__name__, name, text, body, needs_disk, needs_patience)
 
     return as_check
 
@@ -140,11 +145,22 @@ class Bench:
         return claimed
 
     async def suspend(
-        self, id: str = "a", *waits: Wait, due: datetime | None = None, workflow: str = "w"
+        self,
+        id: str = "a",
+        *waits: Wait,
+        due: datetime | None = None,
+        workflow: str = "w",
+        subscriptions: Sequence[Subscription] = (),
     ) -> None:
         """Create an instance that waits for these and is leased to nobody."""
         claimed = await self.begin(id, workflow=workflow)
-        same((await self.step(claimed, *waits, due=due)).is_released, True, "is_released")
+        committed = await self.step(claimed, *waits, due=due, subscriptions=subscriptions)
+        same(committed.is_released, True, "is_released")
+
+    async def compete(self, *ids: str, type: str = "job") -> None:
+        """Create instances that wait for a message of a queue, and are leased to nobody."""
+        for id in ids:
+            await self.suspend(id, receive(type=type), subscriptions=[channel(type)])
 
     async def step(
         self,
@@ -157,11 +173,17 @@ class Bench:
         release: bool = True,
         problem: str | None = None,
         length: int | None = None,
+        subscriptions: Sequence[Subscription] = (),
+        outbox: Sequence[Envelope] = (),
+        messages: Sequence[Envelope] = (),
+        cancels: Sequence[str] = (),
+        restart: Started | None = None,
+        through: Transaction | None = None,
     ) -> Committed:
         """Commit a step of an instance, by default one that releases it."""
         id = claimed.lease.instance_id
         stored = self._lengths.get(id, 1)
-        committed = await self.store.commit(
+        committed = await (through or self.store).commit(
             Commit(
                 lease=claimed.lease,
                 expected_length=stored if length is None else length,
@@ -172,10 +194,28 @@ class Bench:
                 due=due,
                 release=release,
                 problem=problem,
+                subscriptions=tuple(subscriptions),
+                outbox=tuple(outbox),
+                messages=tuple(messages),
+                cancels=tuple(cancels),
+                restart=restart,
             )
         )
-        self._lengths[id] = stored + len(events)
+        self._lengths[id] = stored + len(events) if restart is None else 1
         return committed
+
+    async def recur(self, claimed: Claimed, **options: Any) -> Committed:
+        """Commit the end of a history that goes on as a fresh one, as a turn does."""
+        now = self.clock.now()
+        finished = Finished(self._lengths[claimed.lease.instance_id], now, Recurrence("{}"))
+        return await self.step(
+            claimed,
+            events=[finished],
+            status=Status.PENDING,
+            due=now,
+            restart=started(now, '{"again":true}'),
+            **options,
+        )
 
     async def finish(self, claimed: Claimed, status: Status, outcome: Outcome) -> Committed:
         """Commit the end of an instance."""
@@ -279,6 +319,16 @@ def wait(
         wanted = {str(n): match[name] for n, name in enumerate(names)}
         paths, values = json.dumps(names), match_values(wanted, list(wanted))
     return Wait(id, type, paths, values, model, on_invalid)
+
+
+def channel(type: str = "job", mode: Mode = "competing") -> Subscription:
+    """A channel to read."""
+    return Subscription(type, mode)
+
+
+def receive(id: str = "receive:1", type: str = "job", mode: Mode = "competing") -> Wait:
+    """A wait for a message of a channel that is read."""
+    return Wait(id, type, mode=mode)
 
 
 def positions(found: Claimed | Committed) -> list[int]:
