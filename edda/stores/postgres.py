@@ -165,8 +165,7 @@ class PostgresStore:
     async def _commit(
         self, commit: Commit, run: Callable[..., Awaitable[list[Any]]]
     ) -> Committed:
-        if commit.waits:
-            await self._log.make_shapes(commit.waits)
+        await self._log.make_shapes(commit)
         types = sorted({envelope.type for envelope in commit.messages})
         await self._log.learn(types)
         lease = commit.lease

@@ -98,7 +98,7 @@ CREATE TABLE edda.facet (
 );
 
 -- Open waits, in the order of their registration. `wanted` meets `found`: the match's values, or
--- their digest when they are long. A wait reads the log after `since`.
+-- their digest when they are long. What is for all a wait reads after `since`.
 CREATE TABLE edda.wait (
     key bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     instance bigint NOT NULL,
@@ -292,27 +292,36 @@ BEGIN
     RETURN woken;
 END $$;
 
--- What was given to an instance and not taken goes back; what was taken, out of sight.
-CREATE FUNCTION edda.give_back(owner bigint, owner_id text, queue integer) RETURNS void
+-- What was given to an instance and taken is over; what was not goes back, unless it `keeps` it.
+CREATE FUNCTION edda.give_back(owner bigint, owner_id text, queue integer, keeps boolean)
+RETURNS void
 LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 BEGIN
-    DELETE FROM edda.facet AS f USING edda.given AS g, edda.taken AS t
-    WHERE g.instance = owner AND g.shape = queue
-        AND t.instance = owner AND t.position = g.position
-        AND f.shape = queue AND f.found = '' AND f.address = '=' || owner_id
-        AND f.position = g.position;
-    UPDATE edda.facet AS f SET address = '?' FROM edda.given AS g
-    WHERE g.instance = owner AND g.shape = queue
-        AND f.shape = queue AND f.found = '' AND f.address = '=' || owner_id
-        AND f.position = g.position;
-    DELETE FROM edda.given WHERE instance = owner AND shape = queue;
+    WITH over AS (
+        DELETE FROM edda.given AS g USING edda.taken AS t
+        WHERE g.instance = owner AND g.shape = queue
+            AND t.instance = owner AND t.position = g.position
+        RETURNING g.position
+    )
+    DELETE FROM edda.facet AS f USING over
+    WHERE f.shape = queue AND f.found = '' AND f.address = '=' || owner_id
+        AND f.position = over.position;
+    IF NOT keeps THEN
+        WITH back AS (
+            DELETE FROM edda.given AS g WHERE g.instance = owner AND g.shape = queue
+            RETURNING g.position
+        )
+        UPDATE edda.facet AS f SET address = '?' FROM back
+        WHERE f.shape = queue AND f.found = '' AND f.address = '=' || owner_id
+            AND f.position = back.position;
+    END IF;
 END $$;
 
 -- What an instance could take now, in log order: for each of its open waits the first messages
--- that fit, came after where it begins to read, were for all or for it alone (some waits take
--- only the latter), and were not taken by it.
-CREATE FUNCTION edda.offered(owner bigint, owner_id text, most integer)
+-- that fit and were not taken by it; those for all (some waits take none) after where the wait
+-- begins to read, those for it alone from its birth, and what a queue gave it.
+CREATE FUNCTION edda.offered(owner bigint, owner_id text, birth bigint, most integer)
 RETURNS TABLE ("position" bigint, at timestamptz, words text[])
 LANGUAGE plpgsql AS $$
 #variable_conflict use_column
@@ -327,7 +336,13 @@ BEGIN
         CROSS JOIN LATERAL (
             SELECT f.position FROM edda.facet AS f
             WHERE f.shape = w.shape AND f.found = w.wanted AND f.address = door.address
-                AND f.position > w.since
+                AND (
+                    f.position > CASE WHEN door.address = '' THEN w.since ELSE birth END
+                    OR w.mode = 'competing' AND EXISTS (
+                        SELECT FROM edda.given AS g
+                        WHERE g.instance = owner AND g.shape = w.shape AND g.position = f.position
+                    )
+                )
                 AND NOT EXISTS (
                     SELECT FROM edda.taken AS t
                     WHERE t.instance = owner AND t.position = f.position
@@ -487,7 +502,7 @@ BEGIN
     LEFT JOIN LATERAL (
         SELECT array_agg(o.position) AS positions, array_agg(o.at) AS ats,
             array_agg(o.words) AS words
-        FROM edda.offered(i.key, i.id, i.waits + extra) AS o
+        FROM edda.offered(i.key, i.id, i.born, i.waits + extra) AS o
     ) AS m ON i.waits > 0
     ORDER BY c.place;
 END $$;
@@ -576,7 +591,7 @@ BEGIN
     -- A look, which is a commit that changes nothing, writes nothing and takes no lock.
     IF NOT wants_release AND cardinality(seqs) = 0 AND cardinality(taken_positions) = 0
         AND NOT is_sending AND NOT sent AND NOT is_restart AND NOT is_parked AND NOT is_final
-        AND cardinality(fresh) = 0 AND cardinality(gone) = 0 AND cardinality(queues) = 0
+        AND cardinality(fresh) = 0 AND cardinality(gone) = 0
         AND mine.channels = cardinality(channel_types) AND NOT EXISTS (
             SELECT FROM unnest(channel_types, channel_modes) AS c (type, mode)
             WHERE NOT EXISTS (
@@ -592,7 +607,7 @@ BEGIN
         is_asked := mine.cancel = 1;
         SELECT array_agg(o.position), array_agg(o.at), array_agg(o.words)
         INTO positions, ats, texts
-        FROM edda.offered(mine.key, mine.id, mine.waits + extra) AS o;
+        FROM edda.offered(mine.key, mine.id, mine.born, mine.waits + extra) AS o;
         RETURN NEXT;
         RETURN;
     END IF;
@@ -622,8 +637,9 @@ BEGIN
         END IF;
     END IF;
     IF is_sending OR cardinality(queues) > 0 THEN
-        SELECT coalesce(array_agg(i.key), '{}') INTO asked FROM edda.instance AS i
-        WHERE i.id = ANY (cancels);
+        SELECT coalesce(array_agg(i.key ORDER BY c.place), '{}') INTO asked
+        FROM unnest(cancels) WITH ORDINALITY AS c (id, place)
+        JOIN edda.instance AS i ON i.id = c.id;
         SELECT coalesce(array_agg(f.instance), '{}') INTO concerned
         FROM edda.fitting(events, shapes, founds, addresses) AS f;
         PERFORM edda.lock_rows(
@@ -675,7 +691,7 @@ BEGIN
             worker = NULL, ready = NULL
         WHERE i.key = mine.key;
         FOREACH queue IN ARRAY queues LOOP
-            PERFORM edda.give_back(mine.key, mine.id, queue);
+            PERFORM edda.give_back(mine.key, mine.id, queue, false);
             concerned := concerned || edda.compete(queue);
         END LOOP;
         is_released := true;
@@ -703,7 +719,9 @@ BEGIN
         DELETE FROM edda.wait AS w WHERE w.key = ANY (gone);
     END IF;
     FOREACH queue IN ARRAY queues LOOP
-        PERFORM edda.give_back(mine.key, mine.id, queue);
+        PERFORM edda.give_back(mine.key, mine.id, queue, EXISTS (
+            SELECT FROM unnest(stored) AS w WHERE w.shape = queue AND w.key <> ALL (gone)
+        ));
     END LOOP;
     IF cardinality(fresh) > 0 THEN
         INSERT INTO edda.wait
@@ -712,11 +730,11 @@ BEGIN
             CASE
                 WHEN f.mode IS NULL THEN mine.born
                 WHEN f.mode = 'competing' THEN 0
-                ELSE (
+                ELSE coalesce((
                     SELECT s.since FROM edda.subscription AS s
                     JOIN edda.shape AS h ON h.key = f.shape
                     WHERE s.instance = mine.key AND s.type = h.type
-                )
+                ), edda.log_end())
             END
         FROM unnest(fresh) WITH ORDINALITY AS f (
             key, instance, id, shape, wanted, match_values, model, on_invalid, mode, since, place
@@ -741,13 +759,18 @@ BEGIN
     END IF;
     IF is_sending THEN
         concerned := concerned || edda.sent(moment, words, events, shapes, founds, addresses);
-        UPDATE edda.instance AS i SET cancel = 1
-        WHERE i.key = ANY (asked) AND i.cancel = 0 AND i.key <> mine.key
-            AND i.status NOT IN ('completed', 'failed', 'cancelled');
         IF mine.key = ANY (asked) AND new_cancel = 0 AND NOT is_final THEN
             new_cancel := 1;
         END IF;
-        concerned := concerned || asked;
+        WITH newly AS (
+            UPDATE edda.instance AS i SET cancel = 1
+            WHERE i.key = ANY (asked) AND i.cancel = 0 AND i.key <> mine.key
+                AND i.status NOT IN ('completed', 'failed', 'cancelled')
+            RETURNING i.key
+        )
+        SELECT concerned || coalesce(array_agg(a.key ORDER BY a.place), '{}') INTO concerned
+        FROM unnest(asked) WITH ORDINALITY AS a (key, place)
+        WHERE a.key IN (SELECT newly.key FROM newly);
     END IF;
     woken := edda.wake(moment, array_remove(concerned, mine.key));
 
@@ -756,7 +779,7 @@ BEGIN
     IF new_waits > 0 THEN
         SELECT array_agg(o.position), array_agg(o.at), array_agg(o.words)
         INTO positions, ats, texts
-        FROM edda.offered(mine.key, mine.id, new_waits + extra) AS o;
+        FROM edda.offered(mine.key, mine.id, mine.born, new_waits + extra) AS o;
     END IF;
     is_asked := new_cancel = 1;
     goes_on := positions IS NOT NULL OR is_asked;
@@ -998,13 +1021,14 @@ LANGUAGE sql AS $$
                 AND NOT EXISTS (
                     SELECT FROM edda.taken AS t WHERE t.instance = i.key AND t.position = m.position
                 )
-                AND CASE s.mode
-                    WHEN 'competing' THEN EXISTS (
+                AND CASE
+                    WHEN s.mode = 'competing' AND EXISTS (
                         SELECT FROM edda.facet AS f JOIN edda.shape AS h ON h.key = f.shape
                         WHERE h.type = m.type AND h.paths = 'competing' AND f.found = ''
                             AND f.address IN ('?', '=' || i.id) AND f.position = m.position
-                    )
-                    ELSE s.since < m.position
+                    ) THEN m.target IS NULL OR i.born < m.position
+                    WHEN m.target IS NOT NULL THEN i.born < m.position
+                    ELSE s.mode = 'broadcast' AND s.since < m.position
                 END
         )
     ORDER BY m.position LIMIT most

@@ -10,10 +10,10 @@ from datetime import datetime
 from typing import Any
 
 from edda.events import Envelope
-from edda.ports import Delivered, Judge, Wait
+from edda.ports import Commit, Delivered, Judge
 from edda.stores.postgres_database import Database
 from edda.stores.postgres_rows import as_facets, as_stored_wait, as_wanted, as_words
-from edda.stores.sqlite_rows import EVERYBODY, QUEUE, as_address, as_facet, as_shape, is_same
+from edda.stores.sqlite_rows import COMPETING, EVERYBODY, QUEUE, as_address, as_facet, as_shape, is_same
 
 __all__ = ["PostgresLog"]
 
@@ -52,18 +52,21 @@ class PostgresLog:
         """How many shapes of each type are known."""
         return [len(self.shapes[type]) for type in types]
 
-    async def make_shapes(self, waits: Sequence[Wait]) -> None:
-        """See to it that these waits have shapes, and know them."""
-        missing = self._missing(waits)
-        if not missing:
-            return
-        await self.learn({type for type, _ in missing}, again=True)
-        for type, paths in self._missing(waits):
-            await self._make_shape(type, paths)
-        await self.learn({type for type, _ in missing}, again=True)
+    async def make_shapes(self, commit: Commit) -> None:
+        """See to it that a commit's waits have shapes, and its queues; and know them."""
+        wanted = dict.fromkeys((wait.type, as_shape(wait)) for wait in commit.waits)
+        wanted |= {
+            (one.type, COMPETING): None for one in commit.subscriptions if one.mode == "competing"
+        }
+        missing = self._missing(wanted)
+        if missing:
+            types = {type for type, _ in missing}
+            await self.learn(types, again=True)
+            for type, paths in self._missing(missing):
+                await self._make_shape(type, paths)
+            await self.learn(types, again=True)
 
-    def _missing(self, waits: Sequence[Wait]) -> list[tuple[str, str]]:
-        wanted = dict.fromkeys((wait.type, as_shape(wait)) for wait in waits)
+    def _missing(self, wanted: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
         return [
             (type, paths)
             for type, paths in wanted
