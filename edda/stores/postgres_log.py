@@ -4,6 +4,7 @@ Which shapes a type has is remembered here and checked by the server, in the tra
 relies on it: one that knows too few is told so, reads them anew and begins again.
 """
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
@@ -35,6 +36,7 @@ class PostgresLog:
         self.shapes: dict[str, tuple[tuple[int, str], ...]] = {}
         self._database = database
         self._now = now
+        self._making = asyncio.Lock()
 
     # ---- Shapes --------------------------------------------------------------------------------
 
@@ -58,8 +60,10 @@ class PostgresLog:
         wanted |= {
             (one.type, COMPETING): None for one in commit.subscriptions if one.mode == "competing"
         }
-        missing = self._missing(wanted)
-        if missing:
+        if not self._missing(wanted):
+            return
+        async with self._making:  # of many turns that meet a new shape at once, one makes it
+            missing = self._missing(wanted)
             types = {type for type, _ in missing}
             await self.learn(types, again=True)
             for type, paths in self._missing(missing):
