@@ -356,7 +356,7 @@ class Store(Protocol):
         """Events that expired unread, by position, those after a position."""
 
     async def take_outgoing(self, *, limit: int, lease_seconds: float) -> list[Outgoing]:
-        """Take up to `limit` events of the outbox that are due, oldest first.
+        """Take up to `limit` events of the outbox that are due, the longest due first.
 
         They are due again when the lease ends.
         """
@@ -364,7 +364,10 @@ class Store(Protocol):
     async def settle_outgoing(
         self, position: int, *, error: str | None = None, retry_at: datetime | None = None
     ) -> None:
-        """An event of the outbox was posted; or was not, with `error`, and is due at `retry_at`."""
+        """An event of the outbox was posted; or was not, with `error`, and is due at `retry_at`.
+
+        Without a time it is due at once.
+        """
 
     async def outgoing(self, *, limit: int = 100, after: int = 0) -> list[Outgoing]:
         """The events of the outbox, by position, those after a position."""

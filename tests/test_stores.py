@@ -97,7 +97,7 @@ def test_a_store_keeps_the_contract(factory, name, check):
 
 @pytest.mark.parametrize(("name", "check"), DIRECT)
 def test_the_direct_store_keeps_the_contract(name, check):
-    """Every law that asks neither a disk nor patience holds for SQLite in memory, in the calling thread."""
+    """Every law that asks neither a disk nor patience holds for SQLite in the calling thread."""
     check(DirectSqliteStore)
 
 
@@ -113,7 +113,9 @@ def test_the_contract_names_what_is_broken():
         async def renew(self, leases, lease_seconds):
             return []
 
-    with pytest.raises(ExceptionGroup, match=rf"^\d of {len(DIRECT)} checks of the Store's contract") as caught:
+    with pytest.raises(
+        ExceptionGroup, match=rf"^\d of {len(DIRECT)} checks of the Store's contract"
+    ) as caught:
         contract.check_store(Forgetful, is_durable=False, is_patient=False)
     texts = [str(error) for error in caught.value.exceptions]
     assert (

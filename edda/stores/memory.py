@@ -8,7 +8,7 @@ has changed nothing, as a transaction would.
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from heapq import heappop, heappush
 from typing import Any
@@ -35,6 +35,7 @@ from edda.ports import (
 )
 from edda.stores.memory_log import Log, Row
 from edda.stores.memory_tables import Overlay
+from edda.stores.transactions import OpenTransaction
 
 __all__ = ["MemoryStore"]
 
@@ -79,8 +80,9 @@ class MemoryStore:
             assert isinstance(started, Started)
             return Created(None, (found.workflow, started))
         now = self._clock.now()
-        row = Row(new.id, new.workflow, [new.started], self._log.end, now, due=now)
+        row = Row(new.id, new.workflow, [new.started], self._log.last, new.started.at, now, due=now)
         self._rows[new.id] = row
+        self._log.add(row)
         if new.worker is None:
             self._schedule(row, now)
             return Created(None)
@@ -127,6 +129,8 @@ class MemoryStore:
             self._schedule(row, None)
             return Committed(is_released=True, woken=self._wake(self._log.give_back(row)))
         is_final = commit.status.is_final
+        if is_final:
+            self._log.end(row)
         if commit.restart is not None:
             row.events = [commit.restart]
             row.cancel_recorded = False
@@ -134,13 +138,14 @@ class MemoryStore:
         row.due = commit.due
         woken = self._log.register(row, () if is_final else commit.waits)
         woken += self._send_out(commit)
+        others = [one for one in woken if one is not row]
         messages = row.messages
         goes_on = bool(messages) or row.cancel_requested
         if is_final or commit.restart is not None or (commit.release and not goes_on):
             row.lease = None
             self._schedule(row, None if is_final else commit.due)
-            return Committed(is_released=True, woken=self._wake(woken))
-        return Committed(messages, row.cancel_requested, woken=self._wake(woken))
+            return Committed(is_released=True, woken=self._wake(others))
+        return Committed(messages, row.cancel_requested, woken=self._wake(others))
 
     def _send_out(self, commit: Commit) -> list[Row]:
         for envelope in commit.outbox:
@@ -154,8 +159,22 @@ class MemoryStore:
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
         """A transaction whose `connection` is a mapping over `tables`; one at a time."""
-        async with self._writing:
-            yield _Transaction(self, Overlay(self.tables))
+        tables = Overlay(self.tables)
+
+        async def finish(commit: Commit) -> Committed:
+            committed = await self.commit(commit)
+            tables.apply()
+            return committed
+
+        async def undo() -> None:
+            """Nothing to do: the overlay is dropped."""
+
+        await self._writing.acquire()
+        transaction = OpenTransaction(tables, finish, undo, self._writing.release)
+        try:
+            yield transaction
+        finally:
+            await transaction.rollback()
 
     async def renew(self, leases: Sequence[Lease], lease_seconds: float) -> list[Lease]:
         """Prolong leases; those that are not held any more are missing from the answer."""
@@ -274,12 +293,12 @@ class MemoryStore:
             return [Delivered(None, (), refused.get(index, ())) for index in range(len(envelopes))]
         delivered = []
         for envelope in envelopes:
-            end = self._log.end
+            last = self._log.last
             woken = self._deliver(envelope)
-            if self._log.end == end:
+            if self._log.last == last:
                 delivered.append(Delivered(None, is_duplicate=True))
             else:
-                delivered.append(Delivered(self._log.end, self._wake(woken)))
+                delivered.append(Delivered(self._log.last, self._wake(woken)))
         return delivered
 
     def _deliver(self, envelope: Envelope) -> list[Row]:
@@ -300,13 +319,14 @@ class MemoryStore:
     # ---- The outbox ----------------------------------------------------------------------------
 
     async def take_outgoing(self, *, limit: int, lease_seconds: float) -> list[Outgoing]:
-        """Take up to `limit` events of the outbox that are due, oldest first."""
+        """Take up to `limit` events of the outbox that are due, the longest due first."""
         now = self._clock.now()
-        taken = [one for one in self._outbox.values() if one.due is not None and one.due <= now]
-        for one in taken[:limit]:
-            until = now + timedelta(seconds=lease_seconds)
+        until = now + timedelta(seconds=lease_seconds)
+        due = sorted((one.due or now, one.position) for one in self._outbox.values())
+        taken = [self._outbox[position] for at, position in due if at <= now][:limit]
+        for one in taken:
             self._outbox[one.position] = replace(one, due=until)
-        return taken[:limit]
+        return taken
 
     async def settle_outgoing(
         self, position: int, *, error: str | None = None, retry_at: datetime | None = None
@@ -315,9 +335,8 @@ class MemoryStore:
         if error is None:
             self._outbox.pop(position, None)
         elif (one := self._outbox.get(position)) is not None:
-            self._outbox[position] = replace(
-                one, attempts=one.attempts + 1, due=retry_at, error=error
-            )
+            due = retry_at or self._clock.now()
+            self._outbox[position] = replace(one, attempts=one.attempts + 1, due=due, error=error)
 
     async def outgoing(self, *, limit: int = 100, after: int = 0) -> list[Outgoing]:
         """The events of the outbox, by position, those after a position."""
@@ -325,8 +344,7 @@ class MemoryStore:
 
     async def outgoing_due(self) -> datetime | None:
         """When the next event of the outbox is due."""
-        dues = (one.due for one in self._outbox.values())
-        return min((due for due in dues if due is not None), default=None)
+        return min((one.due for one in self._outbox.values() if one.due is not None), default=None)
 
     # ---- Inside one row --------------------------------------------------------------------------
 
@@ -365,28 +383,12 @@ class MemoryStore:
         return tuple(found)
 
 
-@dataclass(frozen=True, slots=True)
-class _Transaction:
-    """An activity's writes, committed with its answer (`ports.Transaction`)."""
-
-    store: MemoryStore
-    connection: Overlay
-
-    async def commit(self, commit: Commit) -> Committed:
-        committed = await self.store.commit(commit)
-        self.connection.apply()
-        return committed
-
-    async def rollback(self) -> None:
-        """Nothing to do: the overlay is dropped."""
-
-
 def _view(row: Row) -> Instance:
     return Instance(
         id=row.id,
         workflow=row.workflow,
         status=row.status,
-        started_at=row.events[0].at,
+        started_at=row.started_at,
         updated_at=row.updated_at,
         due=None if row.is_parked else row.due,
         waits=tuple(row.waits.values()),

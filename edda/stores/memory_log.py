@@ -12,7 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from heapq import heappop, heappush
-from math import inf
+from itertools import takewhile
+from typing import get_args
 
 from edda.commands import Mode, Outcome
 from edda.events import Envelope, match_values
@@ -23,6 +24,9 @@ __all__ = ["Log", "Row"]
 
 logger = logging.getLogger("edda.store")
 
+# How an instance may wait: for an event, or in the mode of a subscription.
+MODES: tuple[Mode | None, ...] = (None, *get_args(Mode))
+
 
 @dataclass(slots=True)
 class Row:
@@ -32,6 +36,7 @@ class Row:
     workflow: str
     events: list[Event]
     since: int  # the log's end when it was created: it reads from there (law M2)
+    started_at: datetime
     updated_at: datetime
     status: Status = Status.PENDING
     lease: Lease | None = None
@@ -64,7 +69,7 @@ class Log:
     """Accepted messages, and the waits they may answer."""
 
     def __init__(self, rows: Mapping[str, Row]) -> None:
-        self.end = 0  # the last position that was given
+        self.last = 0  # the last position that was given
         self.expired: list[Expired] = []
         self._rows = rows
         self._messages: dict[int, Message] = {}
@@ -72,9 +77,17 @@ class Log:
         self._by_type: dict[str, dict[int, None]] = {}
         # type → paths → values → (instance, wait): how an event finds its waits.
         self._index: dict[str, dict[str | None, dict[str | None, dict[tuple[str, str], Wait]]]] = {}
-        self._queues: dict[str, list[int]] = {}  # what is competed for and nobody's yet
+        # What is competed for and nobody's yet, by type, each a heap; of their positions those
+        # that are not in `_queued` have expired.
+        self._queues: dict[str, list[int]] = {}
+        self._queued: set[int] = set()
+        self._given: set[int] = set()
         self._read: set[int] = set()  # by anyone
-        self._interests: dict[str, set[str]] = {}  # workflow → types it ever waited for
+        # Whom old messages are kept for, the oldest first: those that have not ended, by workflow;
+        # readers of channels by type and mode, with where they begin; which workflows ever waited.
+        self._live: dict[str, dict[str, Row]] = {}
+        self._readers: dict[tuple[str, Mode], dict[str, int]] = {}
+        self._interests: dict[tuple[str, Mode | None], set[str]] = {}
 
     def __len__(self) -> int:
         return len(self._messages)
@@ -106,53 +119,68 @@ class Log:
 
     def accept(self, envelope: Envelope, at: datetime, rows: Iterable[Row]) -> list[Row]:
         """Add a message to the log and to the inboxes of `rows`."""
-        self.end += 1
-        message = self._messages[self.end] = Message(self.end, at, envelope)
-        self._by_key[envelope.source, envelope.id] = self.end
-        self._by_type.setdefault(envelope.type, {})[self.end] = None
+        self.last += 1
+        message = self._messages[self.last] = Message(self.last, at, envelope)
+        self._by_key[envelope.source, envelope.id] = self.last
+        self._by_type.setdefault(envelope.type, {})[self.last] = None
         woken = list(rows)
         for row in woken:
-            row.inbox[self.end] = message
+            row.inbox[self.last] = message
         if envelope.instance_id is None and envelope.type in self._queues:
-            heappush(self._queues[envelope.type], self.end)
+            self._stand(envelope.type, self.last)
             woken += self._compete(envelope.type)
         return woken
 
     # ---- Waits ---------------------------------------------------------------------------------
 
+    def add(self, row: Row) -> None:
+        """An instance has begun."""
+        self._live.setdefault(row.workflow, {})[row.id] = row
+
+    def end(self, row: Row) -> None:
+        """An instance has ended, and waits for nothing any more."""
+        del self._live[row.workflow][row.id]
+
     def take(self, row: Row, positions: Iterable[int]) -> None:
         """These answered a wait of the instance, or were refused by one."""
         for position in positions:
             row.taken.add(position)
-            row.given.discard(position)
+            if position in row.given:
+                row.given.discard(position)
+                self._given.discard(position)
             row.inbox.pop(position, None)
             self._read.add(position)
 
     def subscribe(self, row: Row, subscriptions: Iterable[Subscription]) -> None:
         """Make these the channels that an instance reads."""
-        known = row.subscriptions
-        row.subscriptions = {
-            one.type: (
-                known[one.type]
-                if one.type in known and known[one.type][0] == one.mode
-                else (one.mode, self.end)
-            )
-            for one in subscriptions
-        }
+        known, row.subscriptions = row.subscriptions, {}
+        wanted = {one.type: one.mode for one in subscriptions}
+        for type, (mode, _) in known.items():
+            if wanted.get(type) != mode:
+                del self._readers[type, mode][row.id]
+        for type, mode in wanted.items():
+            if type in known and known[type][0] == mode:
+                row.subscriptions[type] = known[type]
+                continue
+            row.subscriptions[type] = (mode, self.last)
+            self._readers.setdefault((type, mode), {})[row.id] = self.last
+            if mode == "competing":
+                self._begin_queue(type)
 
     def register(self, row: Row, waits: Iterable[Wait]) -> list[Row]:
         """Make these the open waits of an instance, and look back in the log (law M5)."""
         wanted = {wait.id: wait for wait in waits}
         competed = {wait.type for wait in row.waits.values() if wait.mode == "competing"}
-        for id in row.waits.keys() - wanted.keys():
-            self._forget(row, row.waits.pop(id))
+        for id, wait in list(row.waits.items()):
+            if wanted.get(id) != wait:
+                self._forget(row, row.waits.pop(id))
         # What fits none of the waits any more is found again when one is registered that it fits.
         for position in [
             position
             for position, message in row.inbox.items()
             if not any(wait.fits(message.envelope, row.id) for wait in wanted.values())
         ]:
-            self._give_back(row, position)
+            self._put_back(row, position)
         for id, wait in wanted.items():
             if id not in row.waits:
                 self._remember(row, wait)
@@ -161,31 +189,34 @@ class Log:
 
     def give_back(self, row: Row) -> list[Row]:
         """A parked instance must not keep what others could take."""
-        types = {self._messages[position].envelope.type for position in row.given}
+        types = {row.inbox[position].envelope.type for position in row.given}
         for position in list(row.given):
-            self._give_back(row, position)
+            self._put_back(row, position)
         return [woken for type in types for woken in self._compete(type)]
 
     def _remember(self, row: Row, wait: Wait) -> None:
         row.waits[wait.id] = wait
-        self._interests.setdefault(row.workflow, set()).add(wait.type)
+        self._interests.setdefault((wait.type, wait.mode), set()).add(row.workflow)
         by_paths = self._index.setdefault(wait.type, {})
         by_paths.setdefault(wait.paths, {}).setdefault(wait.values, {})[row.id, wait.id] = wait
-        if wait.mode == "competing" and wait.type not in self._queues:
-            self._queues[wait.type] = [
-                position
-                for position in self._by_type.get(wait.type, ())
-                if self._messages[position].envelope.instance_id is None
-            ]
+        if wait.mode == "competing":
+            self._begin_queue(wait.type)
+        since = self._since(row, wait)
         for position in self._by_type.get(wait.type, ()):
             message = self._messages[position]
             if (
-                position > self._since(row, wait)
+                position > (since if message.envelope.instance_id is None else row.since)
                 and position not in row.taken
                 and wait.fits(message.envelope, row.id)
-                and (wait.mode != "competing" or message.envelope.instance_id is not None)
             ):
                 row.inbox[position] = message
+
+    def _begin_queue(self, type: str) -> None:
+        if type not in self._queues:
+            self._queues[type] = []
+            for position in self._by_type.get(type, ()):
+                if self._messages[position].envelope.instance_id is None:
+                    self._stand(type, position)
 
     def _forget(self, row: Row, wait: Wait) -> None:
         by_values = self._index[wait.type][wait.paths]
@@ -194,9 +225,13 @@ class Log:
             del by_values[wait.values]
 
     def _since(self, row: Row, wait: Wait) -> int:
+        """After which position it reads what is for all; what is for it alone, from its start."""
+        if wait.mode is None:
+            return row.since
         if wait.mode == "competing":
-            return 0  # a queue is there before those who take from it
-        return row.since if wait.mode is None else row.subscriptions[wait.type][1]
+            return self.last  # it is given what it gets
+        _, since = row.subscriptions.get(wait.type, (wait.mode, self.last))
+        return since
 
     # ---- Competing -----------------------------------------------------------------------------
 
@@ -204,34 +239,47 @@ class Log:
         """Give what is in a queue to those who wait, first come, first served."""
         queue = self._queues.get(type, [])
         given = []
-        while queue and (row := self._next_free(type)) is not None:
+        while queue:
+            if queue[0] not in self._queued:
+                heappop(queue)
+                continue
+            row = self._next_free(type)
+            if row is None:
+                break
             position = heappop(queue)
+            self._queued.discard(position)
+            self._given.add(position)
             row.inbox[position] = self._messages[position]
             row.given.add(position)
             given.append(row)
         return given
+
+    def _stand(self, type: str, position: int) -> None:
+        self._queued.add(position)
+        heappush(self._queues[type], position)
 
     def _next_free(self, type: str) -> Row | None:
         for (id, _), wait in self._index.get(type, {}).get(None, {}).get(None, {}).items():
             row = self._rows[id]
             if wait.mode != "competing" or row.is_parked:
                 continue
-            if not any(self._messages[position].envelope.type == type for position in row.given):
+            if not any(row.inbox[position].envelope.type == type for position in row.given):
                 return row
         return None
 
-    def _give_back(self, row: Row, position: int) -> None:
+    def _put_back(self, row: Row, position: int) -> None:
         message = row.inbox.pop(position)
         if position in row.given:
             row.given.discard(position)
-            heappush(self._queues[message.envelope.type], position)
+            self._given.discard(position)
+            self._stand(message.envelope.type, position)
 
     # ---- Expiry --------------------------------------------------------------------------------
 
     def expire(self, before: datetime) -> int:
         """Drop what came before an instant and no live instance could still take (law M4)."""
-        old = [position for position, one in self._messages.items() if one.at < before]
-        gone = [position for position in old if not self._is_wanted(position)]
+        old = takewhile(lambda one: one.at < before, self._messages.values())
+        gone = [one.position for one in old if not self._is_wanted(one)]
         for position in gone:
             message = self._messages.pop(position)
             envelope = message.envelope
@@ -242,30 +290,46 @@ class Log:
                     Expired(position, message.at, envelope.type, envelope.source, envelope.id)
                 )
             self._read.discard(position)
-        for type, queue in self._queues.items():
-            self._queues[type] = sorted(set(queue).difference(gone))
+            self._queued.discard(position)
         return len(gone)
 
-    def _is_wanted(self, position: int) -> bool:
-        envelope = self._messages[position].envelope
-        if position in self._queues.get(envelope.type, ()):
-            return any(
-                not row.status.is_final and envelope.type in row.subscriptions
-                for row in self._rows.values()
+    def _is_wanted(self, message: Message) -> bool:
+        """Whether somebody who lives could still take it; the price is those who took it."""
+        position, type, target = (
+            message.position,
+            message.envelope.type,
+            message.envelope.instance_id,
+        )
+        if target is not None:
+            row = self._rows.get(target)
+            return (
+                row is not None
+                and not row.status.is_final
+                and row.since < position
+                and position not in row.taken
+                and (
+                    type in row.subscriptions
+                    or any(row.workflow in self._interests.get((type, mode), ()) for mode in MODES)
+                )
             )
-        return any(
-            not row.status.is_final
-            and position not in row.taken
-            and envelope.instance_id in (None, row.id)
-            and (position in row.given or position > self._reads_from(row, envelope))
-            for row in self._rows.values()
+        return (
+            position in self._given
+            or any(position not in row.taken for row in self._may_wait(type, None, position))
+            or any(
+                since < position and position not in self._rows[id].taken
+                for id, since in self._readers.get((type, "broadcast"), {}).items()
+            )
+            or (
+                position in self._queued
+                and (
+                    bool(self._readers.get((type, "competing")))
+                    or any(True for _ in self._may_wait(type, "competing", position))
+                )
+            )
         )
 
-    def _reads_from(self, row: Row, envelope: Envelope) -> float:
-        """The position after which the instance may take such a message; infinite for none."""
-        if envelope.type in row.subscriptions:
-            mode, since = row.subscriptions[envelope.type]
-            if mode == "competing":
-                return 0 if envelope.instance_id == row.id else inf
-            return since
-        return row.since if envelope.type in self._interests.get(row.workflow, ()) else inf
+    def _may_wait(self, type: str, mode: Mode | None, position: int) -> Iterator[Row]:
+        """Those who were there before it and whose workflow has waited for such, oldest first."""
+        for workflow in self._interests.get((type, mode), ()):
+            live = self._live.get(workflow, {}).values()
+            yield from takewhile(lambda row: row.since < position, live)

@@ -5,42 +5,33 @@ for while a transaction is being written goes into the next one, all together, s
 instances share one fsync. `DirectSqliteStore` is the same tables in the calling thread, and
 never suspends: for simulations.
 
-Absent: SQL and semantics (`sqlite_core`), files and their faults (`sqlite_file`).
+Absent: the plain methods (`sqlite_methods`), SQL and semantics (`sqlite_core`), files and their
+faults (`sqlite_file`).
 """
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 import aiosqlite
 
 from edda.errors import StoreError
-from edda.events import Envelope
-from edda.history import Event
 from edda.ports import (
-    Claimed,
     Clock,
     Commit,
     Committed,
-    Created,
-    Delivered,
-    Expired,
-    Instance,
-    Judge,
-    Lease,
-    NewInstance,
-    Outgoing,
-    Status,
     Transaction,
 )
 from edda.stores.sqlite_core import SqliteCore
 from edda.stores.sqlite_direct import DirectConnection
 from edda.stores.sqlite_file import IN_MEMORY, SqliteFile
+from edda.stores.sqlite_methods import SqliteMethods
+from edda.stores.transactions import OpenTransaction
 
 __all__ = ["DirectSqliteStore", "SqliteStore"]
 
@@ -53,117 +44,14 @@ POLL_SECONDS = 0.05
 GROUP = 1000
 
 
-class _SqliteMethods:
-    """The methods of `ports.Store`, each as one piece of work on the core."""
-
-    async def _run(self, work: Callable[[SqliteCore], T], *, is_write: bool = True) -> T:
-        raise NotImplementedError
-
-    async def create(self, new: NewInstance) -> Created:
-        """Store a new instance, unless its id is there already."""
-        return await self._run(lambda core: core.create(new))
-
-    async def claim(
-        self, worker: str, names: Sequence[str], *, limit: int, lease_seconds: float
-    ) -> list[Claimed]:
-        """Lease up to `limit` instances of these workflows, the longest ready first."""
-        return await self._run(lambda core: core.claim(worker, names, limit, lease_seconds))
-
-    async def commit(self, commit: Commit) -> Committed:
-        """Apply a step. Raises `LeaseLost`, with no effect, when the lease is not held."""
-        return await self._run(lambda core: core.commit(commit))
-
-    async def renew(self, leases: Sequence[Lease], lease_seconds: float) -> list[Lease]:
-        """Prolong leases; those that are not held any more are missing from the answer."""
-        return await self._run(lambda core: core.renew(leases, lease_seconds))
-
-    async def release(self, worker: str) -> None:
-        """Give back every lease of a worker."""
-        await self._run(lambda core: core.release(worker))
-
-    async def workers(self) -> list[str]:
-        """The workers that hold leases, lapsed ones too."""
-        return await self._run(lambda core: core.workers(), is_write=False)
-
-    async def deliver(
-        self, envelopes: Sequence[Envelope], judge: Judge | None = None
-    ) -> list[Delivered]:
-        """Accept events, all or none, and wake the instances whose waits they fit.
-
-        `judge` is called in the store's thread, and again when a transaction is repeated.
-        """
-        return await self._run(lambda core: core.log.deliver(envelopes, judge))
-
-    async def expire(self, before: datetime) -> int:
-        """Drop events accepted before an instant that no live instance could still take."""
-        total = 0
-        while count := await self._run(lambda core: core.log.expire(before)):
-            total += count
-        return total
-
-    async def expired(self, *, limit: int = 100, after: int = 0) -> list[Expired]:
-        """Events that expired unread, by position, those after a position."""
-        return await self._run(lambda core: core.log.expired(limit, after), is_write=False)
-
-    async def take_outgoing(self, *, limit: int, lease_seconds: float) -> list[Outgoing]:
-        """Take up to `limit` events of the outbox that are due, oldest first."""
-        return await self._run(lambda core: core.take_outgoing(limit, lease_seconds))
-
-    async def settle_outgoing(
-        self, position: int, *, error: str | None = None, retry_at: datetime | None = None
-    ) -> None:
-        """An event of the outbox was posted; or was not, with `error`."""
-        await self._run(lambda core: core.settle_outgoing(position, error, retry_at))
-
-    async def outgoing(self, *, limit: int = 100, after: int = 0) -> list[Outgoing]:
-        """The events of the outbox, by position, those after a position."""
-        return await self._run(lambda core: core.outgoing(limit, after), is_write=False)
-
-    async def outgoing_due(self) -> datetime | None:
-        """When the next event of the outbox is due."""
-        return await self._run(lambda core: core.outgoing_due(), is_write=False)
-
-    async def request_cancel(self, instance_id: str) -> bool:
-        """Ask for cancellation and wake the instance; False when it has ended or is unknown."""
-        return await self._run(lambda core: core.request_cancel(instance_id))
-
-    async def retry_stuck(self, instance_id: str | None = None) -> int:
-        """Make stuck instances ready again (one, or all); how many."""
-        return await self._run(lambda core: core.retry_stuck(instance_id))
-
-    async def next_due(self, names: Sequence[str]) -> datetime | None:
-        """When the next instance of these workflows has something to do, or its lease lapses."""
-        return await self._run(lambda core: core.next_due(names), is_write=False)
-
-    async def instance(self, instance_id: str) -> Instance | None:
-        """One instance, or None."""
-        return await self._run(lambda core: core.instance(instance_id), is_write=False)
-
-    async def history(self, instance_id: str) -> list[Event]:
-        """The history of one instance; empty when there is none."""
-        return await self._run(lambda core: core.history(instance_id), is_write=False)
-
-    async def find(
-        self,
-        *,
-        status: Status | None = None,
-        workflow: str | None = None,
-        limit: int = 100,
-        after: str | None = None,
-    ) -> list[Instance]:
-        """Instances by id, at most `limit`, those after the id `after`."""
-        return await self._run(
-            lambda core: core.find(status, workflow, limit, after), is_write=False
-        )
-
-
-class DirectSqliteStore(_SqliteMethods):
+class DirectSqliteStore(SqliteMethods):
     """A `ports.Store` on SQLite in the calling thread; its methods never suspend."""
 
     def __init__(self, clock: Clock, path: str | Path = IN_MEMORY) -> None:
         self._clock = clock
         self._path = path
         self._file: SqliteFile | None = None
+        self._is_open = False  # a transaction of an activity
 
     def __repr__(self) -> str:
         return f"<DirectSqliteStore: {self._path}>"
@@ -186,10 +74,7 @@ class DirectSqliteStore(_SqliteMethods):
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
         """A transaction of an activity, which must not wait for anything while it is open."""
-        if self._file is None:
-            raise _not_open(self)
-        self._refuse_while_open()
-        file = self._file
+        file = self._usable()
 
         async def finish(commit: Commit) -> Committed:
             committed: Committed = file.finish(lambda core: core.commit(commit))
@@ -198,41 +83,31 @@ class DirectSqliteStore(_SqliteMethods):
         async def undo() -> None:
             file.undo()
 
+        def end() -> None:
+            self._is_open = False
+
         file.begin()
+        self._is_open = True
+        transaction = OpenTransaction(DirectConnection(file.connection), finish, undo, end)
         try:
-            yield _Transaction(DirectConnection(file.connection), finish, undo)
+            yield transaction
         finally:
-            file.undo()
+            await transaction.rollback()
 
     async def _run(self, work: Callable[[SqliteCore], T], *, is_write: bool = True) -> T:
-        if self._file is None:
-            raise _not_open(self)
-        self._refuse_while_open()
-        outcome: T = self._file.run([work], is_write=is_write)[0]
+        outcome: T = self._usable().run([work], is_write=is_write)[0]
         return outcome
 
-    def _refuse_while_open(self) -> None:
-        if self._file is not None and self._file.connection.in_transaction:
+    def _usable(self) -> SqliteFile:
+        if self._file is None:
+            raise _not_open(self)
+        if self._is_open:
             raise StoreError(
                 "A transactional activity waits for something while its transaction is open, and "
                 "another step needs the database. In a simulation on SQLite it must write and "
                 "return; in production it would keep everybody waiting."
             )
-
-
-@dataclass(frozen=True, slots=True)
-class _Transaction:
-    """An open transaction of an activity (`ports.Transaction`)."""
-
-    connection: Any
-    finish: Callable[[Commit], Awaitable[Committed]]
-    undo: Callable[[], Awaitable[None]]
-
-    async def commit(self, commit: Commit) -> Committed:
-        return await self.finish(commit)
-
-    async def rollback(self) -> None:
-        await self.undo()
+        return self._file
 
 
 @dataclass(slots=True, eq=False)
@@ -244,7 +119,11 @@ class _Asked:
     answer: asyncio.Future[Any]
 
 
-class SqliteStore(_SqliteMethods):
+# The transactions that the running task, or one that made it, has opened.
+_inside: ContextVar[tuple[OpenTransaction, ...]] = ContextVar("edda_transactions", default=())
+
+
+class SqliteStore(SqliteMethods):
     """A `ports.Store` in an SQLite file. Several processes of one machine may share the file."""
 
     def __init__(self, path: str | Path, clock: Clock) -> None:
@@ -257,7 +136,7 @@ class SqliteStore(_SqliteMethods):
         self._hop: asyncio.Task[list[Any]] | None = None
         self._version = 0
         self._own = asyncio.Lock()  # held by the transaction of an activity
-        self._is_paused = False
+        self._opened: OpenTransaction | None = None  # while it is, hops wait
 
     def __repr__(self) -> str:
         return f"<SqliteStore: {self._path}>"
@@ -273,12 +152,14 @@ class SqliteStore(_SqliteMethods):
             self._version = await self._run(SqliteCore.data_version, is_write=False)
 
     async def close(self) -> None:
-        """Finish what was asked for, and disconnect."""
-        while self._hop is not None:
-            await asyncio.wait([self._hop])
-        connection, self._connection, self._file = self._connection, None, None
-        if connection is not None:
-            await connection.close()
+        """Finish what was asked for, transactions of activities too, and disconnect."""
+        self._refuse_inside()
+        async with self._own:
+            while self._hop is not None:
+                await asyncio.wait([self._hop])
+            connection, self._connection, self._file = self._connection, None, None
+            if connection is not None:
+                await connection.close()
 
     async def changed(self) -> None:
         """Return when another connection has changed the file since the last time."""
@@ -288,34 +169,58 @@ class SqliteStore(_SqliteMethods):
             version = await self._run(SqliteCore.data_version, is_write=False)
         self._version = version
 
+    # ---- Transactions of activities ------------------------------------------------------------
+    # While one is open, hops wait. The thread does what it is handed in order, so whoever is
+    # cancelled while he waits for its answer may go: what was handed over is done before whatever
+    # comes next.
+
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
         """A transaction of an activity. Nobody else gets at the file until it ends."""
-        async with self._own:
-            self._is_paused = True
-            try:
-                while self._hop is not None:
-                    await asyncio.wait([self._hop])
-                if self._connection is None or self._file is None:
-                    raise _not_open(self)
-                file, hop = self._file, self._connection._execute  # noqa: SLF001 - as below
+        self._refuse_inside()
+        await self._own.acquire()
+        transaction = OpenTransaction(None, self._finish, self._undo, self._go_on)
+        self._opened = transaction
+        _inside.set((*(one for one in _inside.get() if not one.is_over), transaction))
+        try:
+            while self._hop is not None:
+                await asyncio.wait([self._hop])
+            if self._connection is None or self._file is None:
+                raise _not_open(self)
+            transaction.connection = self._connection
+            await self._hand(self._file.begin)
+            yield transaction
+        finally:
+            await transaction.rollback()
 
-                async def finish(commit: Commit) -> Committed:
-                    committed: Committed = await hop(file.finish, lambda core: core.commit(commit))
-                    return committed
+    async def _finish(self, commit: Commit) -> Committed:
+        assert self._file is not None
+        committed: Committed = await self._hand(self._file.finish, lambda core: core.commit(commit))
+        return committed
 
-                async def undo() -> None:
-                    await hop(file.undo)
+    async def _undo(self) -> None:
+        if self._file is not None:
+            await self._hand(self._file.undo)
 
-                await hop(file.begin)
-                try:
-                    yield _Transaction(self._connection, finish, undo)
-                finally:
-                    await asyncio.shield(hop(file.undo))
-            finally:
-                self._is_paused = False
-                if self._hop is None and (self._alone or self._asked):
-                    self._start_hop()
+    def _go_on(self) -> None:
+        self._opened = None
+        self._own.release()
+        if self._hop is None and (self._alone or self._asked):
+            self._start_hop()
+
+    def _refuse_inside(self) -> None:
+        if self._opened is not None and self._opened in _inside.get():
+            raise StoreError(
+                "A transactional activity calls the engine (a start, a status, an event that goes "
+                "out at once) while its transaction is open: the call would wait for its own end. "
+                "Write through ctx.connection alone, send with send_event_transactional, and do "
+                "the rest in a step of its own."
+            )
+
+    def _hand(self, work: Callable[..., Any], *arguments: Any, **options: Any) -> Awaitable[Any]:
+        # aiosqlite's own name for "run this in the thread": the public ones run one statement.
+        answer: Awaitable[Any] = self._connection._execute(work, *arguments, **options)  # noqa: SLF001
+        return answer
 
     # ---- Group commit --------------------------------------------------------------------------
     # One hop to the thread is under way at a time. It takes along all that was asked for until
@@ -326,9 +231,10 @@ class SqliteStore(_SqliteMethods):
     async def _run(self, work: Callable[[SqliteCore], T], *, is_write: bool = True) -> T:
         if self._connection is None:
             raise _not_open(self)
+        self._refuse_inside()
         asked = _Asked(work, is_write, asyncio.get_running_loop().create_future())
         self._asked.append(asked)
-        if self._hop is None and not self._is_paused:
+        if self._hop is None and self._opened is None:
             self._start_hop()
         outcome: T = await asked.answer
         return outcome
@@ -346,8 +252,7 @@ class SqliteStore(_SqliteMethods):
         if not group:
             return []
         assert self._file is not None
-        # aiosqlite's own name for "run this in the thread": the public ones run one statement.
-        outcomes: list[Any] = await self._connection._execute(  # noqa: SLF001
+        outcomes: list[Any] = await self._hand(
             self._file.run,
             [asked.work for asked in group],
             is_write=any(asked.is_write for asked in group),
@@ -363,7 +268,7 @@ class SqliteStore(_SqliteMethods):
             outcomes = hop.result() if error is None else [None] * len(group)
             for asked, outcome in zip(group, outcomes, strict=True):
                 _settle(asked.answer, outcome, error)
-        if (self._alone or self._asked) and not self._is_paused:
+        if (self._alone or self._asked) and self._opened is None:
             self._start_hop()
 
 

@@ -69,7 +69,7 @@ CREATE TABLE edda_shape (
 
 -- The log seen through each shape: what each message has at its paths ('' without a match). So a
 -- wait finds its messages by index, however long the log (laws M3, M5). `target` is '' for all,
--- '=id' for one instance, '?' in a queue.
+-- '=id' for one instance, '?' in a queue until it is given to one.
 CREATE TABLE edda_facet (
     shape INTEGER NOT NULL,
     found TEXT NOT NULL,
@@ -102,20 +102,32 @@ CREATE TABLE edda_subscription (
     since INTEGER NOT NULL,
     PRIMARY KEY (instance, type)
 ) WITHOUT ROWID;
+CREATE INDEX edda_subscription_type ON edda_subscription (type, mode, since);
 
--- Messages of a queue that were given to an instance, until its wait is over.
+-- Messages of a queue that were given to an instance: they have no facet in the queue meanwhile.
 CREATE TABLE edda_given (
     instance INTEGER NOT NULL,
     shape INTEGER NOT NULL,
     position INTEGER NOT NULL,
     PRIMARY KEY (instance, shape, position)
 ) WITHOUT ROWID;
+CREATE INDEX edda_given_position ON edda_given (position);
 
--- The types that instances of a workflow have ever waited for.
+-- The types that instances of a workflow have ever waited for, and how (`mode` of the wait, '' for
+-- an event).
 CREATE TABLE edda_interest (
-    workflow TEXT NOT NULL,
     type TEXT NOT NULL,
-    PRIMARY KEY (workflow, type)
+    mode TEXT NOT NULL,
+    workflow TEXT NOT NULL,
+    PRIMARY KEY (type, mode, workflow)
+) WITHOUT ROWID;
+
+-- The instances that have not ended, by where they begin to read: whom old messages are kept for.
+CREATE TABLE edda_live (
+    workflow TEXT NOT NULL,
+    born INTEGER NOT NULL,
+    instance INTEGER NOT NULL,
+    PRIMARY KEY (workflow, born, instance)
 ) WITHOUT ROWID;
 
 -- Events that expired, and that no instance ever took.
@@ -157,6 +169,13 @@ VALUES (?, ?, ?, ?, ?,
     coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'edda_message'), 0),
     1, ?, ?, ?, ?, ?);
 
+-- name: live
+INSERT INTO edda_live (workflow, born, instance)
+SELECT workflow, born, key FROM edda_instance WHERE key = ?;
+
+-- name: ended
+DELETE FROM edda_live WHERE workflow = ? AND born = ? AND instance = ?;
+
 -- name: append
 INSERT INTO edda_event (instance, seq, head, payload) VALUES (?, ?, ?, ?);
 
@@ -170,7 +189,7 @@ WHERE instance = (SELECT key FROM edda_instance WHERE id = ?) ORDER BY seq;
 -- name: ready
 -- The longest ready of each workflow by its own piece of the index, and of those the longest
 -- ready of all: a workflow nobody here knows costs nothing, however many of it are ready.
-SELECT i.key, i.id, i.workflow, i.token, i.cancel, i.waits, i.length
+SELECT i.key, i.id, i.workflow, i.token, i.cancel, i.born, i.waits, i.length
 FROM json_each(:names) AS name
 JOIN edda_instance AS i ON i.key IN (
     SELECT key FROM edda_instance
@@ -274,13 +293,18 @@ INSERT INTO edda_wait (instance, id, shape, wanted, model, on_invalid, mode, sin
 VALUES (?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: add_interest
-INSERT OR IGNORE INTO edda_interest (workflow, type) VALUES (?, ?);
+INSERT OR IGNORE INTO edda_interest (workflow, type, mode) VALUES (?, ?, ?);
 
 -- name: subscriptions
 SELECT type, mode FROM edda_subscription WHERE instance = ?;
 
 -- name: subscribed_since
-SELECT since FROM edda_subscription WHERE instance = ? AND type = ?;
+-- The end of the log without a subscription: such a wait has no past.
+SELECT coalesce(
+    (SELECT since FROM edda_subscription WHERE instance = ? AND type = ?),
+    (SELECT seq FROM sqlite_sequence WHERE name = 'edda_message'),
+    0
+);
 
 -- name: drop_subscription
 DELETE FROM edda_subscription WHERE instance = ? AND type = ?;
@@ -306,13 +330,10 @@ ORDER BY w.key LIMIT 1;
 INSERT INTO edda_given (instance, shape, position) VALUES (?, ?, ?);
 
 -- name: given
-SELECT g.position, EXISTS (
-    SELECT 1 FROM edda_taken AS t WHERE t.instance = g.instance AND t.position = g.position
-)
-FROM edda_given AS g WHERE g.instance = ? AND g.shape = ?;
+SELECT shape, position FROM edda_given WHERE instance = ?;
 
 -- name: drop_given
-DELETE FROM edda_given WHERE instance = ? AND shape = ?;
+DELETE FROM edda_given WHERE instance = ? AND shape = ? AND position = ?;
 
 -- name: drop_wait
 DELETE FROM edda_wait WHERE key = ?;
@@ -337,16 +358,17 @@ DELETE FROM edda_facet WHERE shape = ? AND found = ? AND target = ? AND position
 
 -- name: offered
 -- What an instance could take now, in log order: for each of its open waits the first messages
--- that fit, came after where it begins to read, were for all or for it alone (some waits take
--- only the latter), and were not taken by it.
--- Nothing is remembered about who was offered what, so nothing can be forgotten (law M5).
-SELECT DISTINCT m.position, m.at, m.type, m.source, m.id, m.text, m.target
+-- that fit, came after where it begins to read (what is for it alone: after its birth), were for
+-- all or for it alone (some waits take only the latter), and were not taken by it. And what it was
+-- given. Nothing is remembered about who was offered what, so nothing can be forgotten (law M5).
+SELECT m.position, m.at, m.type, m.source, m.id, m.text, m.target
 FROM edda_wait AS w
 JOIN (SELECT '' AS target UNION ALL SELECT :mine) AS door
     ON door.target <> '' OR w.mode IS NULL OR w.mode = 'broadcast'
 JOIN edda_message AS m ON m.position IN (
     SELECT f.position FROM edda_facet AS f
-    WHERE f.shape = w.shape AND f.found = w.wanted AND f.target = door.target AND f.position > w.since
+    WHERE f.shape = w.shape AND f.found = w.wanted AND f.target = door.target
+        AND f.position > CASE door.target WHEN '' THEN w.since ELSE :born END
         AND NOT EXISTS (
             SELECT 1 FROM edda_taken AS t
             WHERE t.instance = w.instance AND t.position = f.position
@@ -354,7 +376,11 @@ JOIN edda_message AS m ON m.position IN (
     ORDER BY f.position LIMIT :limit
 )
 WHERE w.instance = :key
-ORDER BY m.position;
+UNION
+SELECT m.position, m.at, m.type, m.source, m.id, m.text, m.target
+FROM edda_given AS g JOIN edda_message AS m ON m.position = g.position
+WHERE g.instance = :key
+ORDER BY 1;
 
 -- name: same_message
 SELECT text FROM edda_message WHERE source = ? AND id = ?;
@@ -378,34 +404,62 @@ JOIN edda_shape AS s ON s.key = w.shape
 WHERE i.id = :target AND +w.shape = :shape AND +w.wanted = :found ORDER BY w.key;
 
 -- name: expiring
--- What is old and nobody who lives could still take: everybody has finished, or began to read
--- later, or took it, or runs a workflow that has never waited for such a type.
-SELECT m.position, m.at, m.type, m.source, m.id, m.target, m.text, m.is_read
-FROM edda_message AS m
-WHERE m.at < :before AND NOT EXISTS (
-    SELECT 1
-    FROM edda_instance AS i
-    LEFT JOIN edda_subscription AS s ON s.instance = i.key AND s.type = m.type
-    WHERE i.status NOT IN ('completed', 'failed', 'cancelled')
-        AND (m.target IS NULL OR m.target = i.id)
+-- Some messages in log order, and whether each is old and nobody who lives could still take it.
+-- Who could: its addressee; an instance that was there before it and whose workflow has waited for
+-- such an event; a broadcast subscriber; and in a queue, who competes or may do so. Each question
+-- goes by index and ends with the first who could; the price is those who took it already.
+SELECT m.position, m.at, m.at < :before AND NOT CASE WHEN m.target IS NOT NULL THEN EXISTS (
+    SELECT 1 FROM edda_instance AS i
+    WHERE i.id = m.target AND i.born < m.position
+        AND i.status NOT IN ('completed', 'failed', 'cancelled')
         AND NOT EXISTS (
             SELECT 1 FROM edda_taken AS t WHERE t.instance = i.key AND t.position = m.position
         )
-        AND CASE
-            WHEN s.mode = 'competing' THEN EXISTS (
-                SELECT 1 FROM edda_facet AS f
-                WHERE f.shape = (
-                        SELECT key FROM edda_shape WHERE type = m.type AND paths = :competing
-                    )
-                    AND f.found = '' AND f.target IN ('?', '=' || i.id) AND f.position = m.position
+        AND (
+            EXISTS (
+                SELECT 1 FROM edda_subscription AS s WHERE s.instance = i.key AND s.type = m.type
             )
-            WHEN s.mode IS NOT NULL THEN s.since < m.position
-            ELSE i.born < m.position AND EXISTS (
-                SELECT 1 FROM edda_interest AS n WHERE n.workflow = i.workflow AND n.type = m.type
+            OR EXISTS (
+                SELECT 1 FROM edda_interest AS n
+                WHERE n.type = m.type AND n.mode IN ('', 'broadcast', 'competing', 'direct')
+                    AND n.workflow = i.workflow
             )
-        END
-)
+        )
+) ELSE
+    EXISTS (
+        SELECT 1 FROM edda_interest AS n
+        JOIN edda_live AS l ON l.workflow = n.workflow AND l.born < m.position
+        WHERE n.type = m.type AND n.mode = '' AND NOT EXISTS (
+            SELECT 1 FROM edda_taken AS t WHERE t.instance = l.instance AND t.position = m.position
+        )
+    )
+    OR EXISTS (
+        SELECT 1 FROM edda_subscription AS s
+        WHERE s.type = m.type AND s.mode = 'broadcast' AND s.since < m.position AND NOT EXISTS (
+            SELECT 1 FROM edda_taken AS t WHERE t.instance = s.instance AND t.position = m.position
+        )
+    )
+    OR EXISTS (SELECT 1 FROM edda_given AS g WHERE g.position = m.position)
+    OR EXISTS (
+        SELECT 1 FROM edda_facet AS f
+        WHERE f.shape = (SELECT key FROM edda_shape WHERE type = m.type AND paths = :competing)
+            AND f.found = '' AND f.target = '?' AND f.position = m.position
+    ) AND (
+        EXISTS (
+            SELECT 1 FROM edda_subscription AS s WHERE s.type = m.type AND s.mode = 'competing'
+        )
+        OR EXISTS (
+            SELECT 1 FROM edda_interest AS n
+            JOIN edda_live AS l ON l.workflow = n.workflow AND l.born < m.position
+            WHERE n.type = m.type AND n.mode = 'competing'
+        )
+    )
+END
+FROM edda_message AS m WHERE m.position > :after
 ORDER BY m.position LIMIT :limit;
+
+-- name: message
+SELECT at, type, source, id, target, text, is_read FROM edda_message WHERE position = ?;
 
 -- name: add_expired
 INSERT INTO edda_expired (position, at, type, source, id) VALUES (?, ?, ?, ?, ?);

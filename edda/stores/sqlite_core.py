@@ -77,6 +77,7 @@ class SqliteCore:
             ),
         ).lastrowid
         assert key is not None
+        self._execute(SQL["live"], (key,))
         self._append(key, 0, (new.started,))
         if new.worker is None:
             return Created(None)
@@ -93,12 +94,13 @@ class SqliteCore:
             SQL["ready"], {"names": as_list(names), "now": as_micros(now), "limit": limit}
         ).fetchall()
         claimed = []
-        for key, instance_id, workflow, token, cancel, waits, length in rows:
+        for key, instance_id, workflow, token, cancel, born, waits, length in rows:
             try:
                 history = self._history(key)
             except HistoryFormatError as error:
                 # One that nobody here can read must not keep the others from being claimed.
                 self._park(key, encode_error(error), now, cancel, length)
+                self._wake(self.log.give_back(key))
                 continue
             row = (worker, token + 1, as_micros(until), self.log.next_ticket(), key)
             self._execute(SQL["lease"], row)
@@ -107,7 +109,7 @@ class SqliteCore:
                     Lease(instance_id, worker, token + 1, until),
                     workflow,
                     history,
-                    self.log.offered(key, instance_id, waits),
+                    self.log.offered(key, instance_id, born, waits),
                     cancel == ASKED,
                 )
             )
@@ -128,11 +130,13 @@ class SqliteCore:
         if commit.taken:
             self.log.take(key, commit.taken)
         if any(isinstance(event, CancelRequested) for event in commit.events):
-            cancel = NOT_ASKED if commit.restart is not None else IN_HISTORY
+            cancel = IN_HISTORY
+        if commit.restart is not None and cancel == IN_HISTORY:
+            cancel = NOT_ASKED  # the history that has it is gone
         if commit.status is Status.STUCK:
             self._park(key, commit.problem, self._clock.now(), cancel, length)
-            woken = self.log.give_back(key, lease.instance_id)
-            return Committed(is_released=True, woken=self._wake(woken))
+            given = self.log.give_back(key, commit.taken)
+            return Committed(is_released=True, woken=self._wake(given))
         is_final = commit.status.is_final
         waits = () if is_final else commit.waits
         subscriptions = () if is_final else commit.subscriptions
@@ -140,10 +144,18 @@ class SqliteCore:
         if subscriptions or channels:
             is_changed = self.log.subscribe(key, subscriptions)
         if waits or open_waits:
-            registered, woken = self.log.register(key, lease.instance_id, workflow, born, waits)
+            stored = self.log.waits(key) if open_waits else {}
+            registered, woken = self.log.register(
+                key, workflow, born, stored, waits, taken=commit.taken
+            )
             is_changed |= registered
-        told = self._send_out(commit) + self._wake(woken)
-        messages = self.log.offered(key, lease.instance_id, len(waits))
+        told = dict.fromkeys(self._wake(woken) + self._send_out(commit))
+        told.pop(lease.instance_id, None)
+        if lease.instance_id in commit.cancels and cancel == NOT_ASKED and not is_final:
+            cancel = ASKED
+        if is_final:
+            self._execute(SQL["ended"], (workflow, born, key))
+        messages = self.log.offered(key, lease.instance_id, born, len(waits))
         goes_on = bool(messages) or cancel == ASKED
         is_released = is_final or commit.restart is not None or (commit.release and not goes_on)
         due = None if commit.due is None else as_micros(commit.due)
@@ -156,8 +168,8 @@ class SqliteCore:
             state = (after[0], now, length, due, ready, ticket, worker, cancel, commit.problem)
             self._execute(SQL["update"], (*state, len(waits), len(subscriptions), key))
         if is_released:
-            return Committed(is_released=True, woken=told)
-        return Committed(messages, cancel == ASKED, woken=told)
+            return Committed(is_released=True, woken=tuple(told))
+        return Committed(messages, cancel == ASKED, woken=tuple(told))
 
     def _extend(self, key: int, length: int, commit: Commit) -> int:
         """Append the events, or begin anew; the length of the history then."""
@@ -173,12 +185,14 @@ class SqliteCore:
         if not (commit.outbox or commit.messages or commit.cancels):
             return ()
         now = as_micros(self._clock.now())
-        self._execute_many(SQL["add_outgoing"], [(one.text, now) for one in commit.outbox])
+        if commit.outbox:
+            self._execute_many(SQL["add_outgoing"], [(one.text, now) for one in commit.outbox])
         delivered = self.log.deliver(commit.messages, None)
         asked = {
             key: instance_id
             for instance_id in commit.cancels
-            if (key := self._ask_to_cancel(instance_id)) is not None
+            if instance_id != commit.lease.instance_id
+            and (key := self._ask_to_cancel(instance_id)) is not None
         }
         return (*(woken for one in delivered for woken in one.woken), *self._wake(asked))
 
@@ -263,7 +277,7 @@ class SqliteCore:
     # ---- The outbox ----------------------------------------------------------------------------
 
     def take_outgoing(self, limit: int, lease_seconds: float) -> list[Outgoing]:
-        """Take up to `limit` events of the outbox that are due, oldest first."""
+        """Take up to `limit` events of the outbox that are due, the longest due first."""
         now = self._clock.now()
         until = as_micros(now + timedelta(seconds=lease_seconds))
         rows = self._execute(SQL["due_outgoing"], (as_micros(now), limit)).fetchall()

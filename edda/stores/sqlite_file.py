@@ -27,6 +27,9 @@ VERSION = 2
 
 IN_MEMORY = ":memory:"
 
+# Gone when somebody else has ended the transaction that we began.
+SAVEPOINT = "edda_step"
+
 
 class SqliteFile:
     """An open database. Raises `StoreError` when it cannot be used, and has then changed nothing.
@@ -53,44 +56,65 @@ class SqliteFile:
         self, works: Sequence[Callable[[SqliteCore], Any]], *, is_write: bool = True
     ) -> list[Any]:
         """Run these in one transaction. When one raises, none of them had an effect."""
-        connection, core = self.connection, self.core
-        with self._sentences():
-            connection.execute("BEGIN IMMEDIATE" if is_write else "BEGIN")
-            try:
-                outcomes = [work(core) for work in works]
-                connection.execute("COMMIT")
-            finally:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-        return outcomes
+        with self._committing():
+            self.connection.execute("BEGIN IMMEDIATE" if is_write else "BEGIN")
+            return [work(self.core) for work in works]
 
     def begin(self) -> None:
         """Begin a transaction that `finish` or `undo` ends."""
         with self._sentences():
             self.connection.execute("BEGIN IMMEDIATE")
+            self.connection.execute(f"SAVEPOINT {SAVEPOINT}")
 
     def finish(self, work: Callable[[SqliteCore], Any]) -> Any:
         """Run this in the transaction that was begun, and commit. When it raises, all is undone."""
-        with self._sentences():
-            try:
-                if not self.connection.in_transaction:
-                    raise StoreError(
-                        "A transactional activity has ended its transaction itself, so its writes "
-                        "cannot be committed with its answer. Leave commit() and rollback() to the "
-                        "engine; raise to undo."
-                    )
-                outcome = work(self.core)
-                self.connection.execute("COMMIT")
-            finally:
-                self.undo()
-        return outcome
+        with self._committing():
+            self._reset()
+            self._release()
+            return work(self.core)
 
     def undo(self) -> None:
         """Roll back what was begun, if anything was; and what was set on the connection."""
+        with self._sentences():
+            self._reset()
+            self._roll_back()
+
+    def _release(self) -> None:
+        try:
+            self.connection.execute(f"RELEASE {SAVEPOINT}")
+        except sqlite3.OperationalError as error:
+            if _primary(error) != sqlite3.SQLITE_ERROR:
+                raise
+            raise StoreError(
+                "The transaction of a transactional activity was over before its answer could be "
+                "committed with it: the activity has called commit() or rollback(), or swallowed "
+                "an error that ended it. Leave the end to the engine; raise to undo."
+            ) from error
+
+    def _roll_back(self) -> None:
         if self.connection.in_transaction:
             self.connection.execute("ROLLBACK")
+        self.core.log.forget()
+
+    def _reset(self) -> None:
+        """Undo what an activity may have set on the connection."""
         self.connection.row_factory = None
         self.connection.text_factory = str
+        if self.connection.isolation_level is not None:
+            self._roll_back()  # to change it would commit
+            self.connection.isolation_level = None
+
+    @contextmanager
+    def _committing(self) -> Iterator[None]:
+        is_committed = False
+        with self._sentences():
+            try:
+                yield
+                self.connection.execute("COMMIT")
+                is_committed = True
+            finally:
+                if not is_committed:
+                    self._roll_back()
 
     @contextmanager
     def _sentences(self) -> Iterator[None]:

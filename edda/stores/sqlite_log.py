@@ -17,7 +17,6 @@ from edda.events import Envelope
 from edda.ports import Clock, Delivered, Expired, Judge, Message, Subscription, Wait
 from edda.stores.sqlite_rows import (
     COMPETING,
-    EVERYBODY,
     QUEUE,
     SQL,
     as_address,
@@ -37,7 +36,7 @@ logger = logging.getLogger("edda.store")
 # which refuses a few has the next ones at hand; the rest of a long log follows with each commit.
 OFFERED = 16
 
-# Events that expire in one transaction: others must get at the file in between.
+# Events that are looked at for expiry in one transaction: others must get at the file in between.
 EXPIRING = 1000
 
 # Instances that have something to do: their keys and ids.
@@ -52,6 +51,14 @@ class SqliteLog:
         self._execute = connection.execute
         self._execute_many = connection.executemany
         self._ticket = 0
+        # What is known to be there, and never goes: see `forget`.
+        self._shapes: dict[tuple[str, str], int] = {}
+        self._interests: set[tuple[str, str, str]] = set()
+
+    def forget(self) -> None:
+        """What was done since the last commit was undone."""
+        self._shapes.clear()
+        self._interests.clear()
 
     # ---- Accepting -----------------------------------------------------------------------------
 
@@ -128,14 +135,12 @@ class SqliteLog:
         self.make_ready(SQL["wake"], woken)
         return Delivered(position, tuple(woken.values()))
 
-    def offered(self, key: int, id: str, waits: int) -> tuple[Message, ...]:
+    def offered(self, key: int, id: str, born: int, waits: int) -> tuple[Message, ...]:
         """What an instance with so many open waits could take now, in log order."""
         if not waits:
             return ()
-        limit = waits + OFFERED
-        rows = self._execute(
-            SQL["offered"], {"mine": as_address(id, ""), "limit": limit, "key": key}
-        )
+        wanted = {"key": key, "mine": as_address(id, ""), "born": born, "limit": waits + OFFERED}
+        rows = self._execute(SQL["offered"], wanted)
         return tuple(
             Message(position, as_time(at), Envelope(*envelope)) for position, at, *envelope in rows
         )
@@ -157,6 +162,9 @@ class SqliteLog:
         self._execute_many(SQL["drop_subscription"], [(key, type) for type in gone])
         new = [(key, type, mode) for type, mode in wanted.items() if stored.get(type) != mode]
         self._execute_many(SQL["add_subscription"], new)
+        for _, type, mode in new:
+            if mode == "competing":
+                self._shape(type, COMPETING)  # what nobody takes is kept for it from now on
         return True
 
     def waits(self, key: int) -> dict[Wait, tuple[int, int]]:
@@ -165,70 +173,90 @@ class SqliteLog:
         return {as_wait(row[2:]): (row[0], row[1]) for row in rows}
 
     def register(
-        self, key: int, id: str, workflow: str, born: int, waits: Sequence[Wait]
+        self,
+        key: int,
+        workflow: str,
+        born: int,
+        stored: dict[Wait, tuple[int, int]],
+        waits: Sequence[Wait],
+        *,
+        taken: Sequence[int],
     ) -> tuple[bool, Woken]:
-        """Make these the open waits; whether that changed anything, and for whom else."""
-        stored = self.waits(key)
-        wanted = dict.fromkeys(waits)
-        gone = {wait: place for wait, place in stored.items() if wait not in wanted}
-        new = [wait for wait in wanted if wait not in stored]
-        self._execute_many(SQL["drop_wait"], [(row,) for row, _ in gone.values()])
-        shapes = {shape for wait, (_, shape) in stored.items() if wait.mode == "competing"}
-        for shape in shapes:
-            self._give_back(key, id, shape)
-        for wait in new:
-            shape = self._shape(wait)
-            shapes |= {shape} if wait.mode == "competing" else set()
-            since = 0 if wait.mode == "competing" else born
-            if wait.mode in ("broadcast", "direct"):
-                since = self._execute(SQL["subscribed_since"], (key, wait.type)).fetchone()[0]
-            self._execute(
-                SQL["add_wait"],
-                (
-                    key,
-                    wait.id,
-                    shape,
-                    wait.values or "",
-                    wait.model,
-                    wait.on_invalid,
-                    wait.mode,
-                    since,
-                ),
-            )
-            self._execute(SQL["add_interest"], (workflow, wait.type))
-        woken: Woken = {}
-        for shape in shapes:
-            woken |= self._compete(shape)
-        return bool(gone or new), woken
+        """Make these the open waits; whether that changed anything, and for whom else.
 
-    def _shape(self, wait: Wait) -> int:
-        paths = as_shape(wait)
-        found = self._execute(SQL["shape"], (wait.type, paths)).fetchone()
-        if found is not None:
-            return int(found[0])
-        # The first wait of this shape ever: the log so far is indexed for it, once.
-        added = self._execute(SQL["add_shape"], (wait.type, paths)).lastrowid
+        `taken` answered waits of the instance, or were refused by them.
+        """
+        wanted = dict.fromkeys(waits)
+        gone = [place for wait, place in stored.items() if wait not in wanted]
+        new = [wait for wait in wanted if wait not in stored]
+        if gone:
+            self._execute_many(SQL["drop_wait"], [(row,) for row, _ in gone])
+        for wait in new:
+            self._add_wait(key, workflow, born, wait)
+        competed = {wait.type for wait in (*stored, *wanted) if wait.mode == "competing"}
+        if not competed:
+            return bool(gone or new), {}
+        kept = {wait.type for wait in wanted if wait.mode == "competing"}
+        queues = {type: self._shape(type, COMPETING) for type in competed}
+        self._give_back(key, taken, {queues[type] for type in kept})
+        woken: Woken = {}
+        for shape in queues.values():
+            woken |= self._compete(shape)
+        return bool(gone or new or woken), woken
+
+    def _add_wait(self, key: int, workflow: str, born: int, wait: Wait) -> None:
+        since = 0 if wait.mode == "competing" else born
+        if wait.mode in ("broadcast", "direct"):
+            since = self._execute(SQL["subscribed_since"], (key, wait.type)).fetchone()[0]
+        shape = self._shape(wait.type, as_shape(wait))
+        self._execute(
+            SQL["add_wait"],
+            (
+                key,
+                wait.id,
+                shape,
+                wait.values or "",
+                wait.model,
+                wait.on_invalid,
+                wait.mode,
+                since,
+            ),
+        )
+        interest = (workflow, wait.type, wait.mode or "")
+        if interest not in self._interests:
+            self._execute(SQL["add_interest"], interest)
+            self._interests.add(interest)
+
+    def _shape(self, type: str, paths: str) -> int:
+        known = self._shapes.get((type, paths))
+        if known is None:
+            found = self._execute(SQL["shape"], (type, paths)).fetchone()
+            known = self._add_shape(type, paths) if found is None else int(found[0])
+            self._shapes[type, paths] = known
+        return known
+
+    def _add_shape(self, type: str, paths: str) -> int:
+        """The first wait of this shape ever: the log so far is indexed for it, once."""
+        added = self._execute(SQL["add_shape"], (type, paths)).lastrowid
         assert added is not None
-        rows = self._execute(SQL["messages_of_type"], (wait.type,))
+        rows = self._execute(SQL["messages_of_type"], (type,))
         self._execute_many(
             SQL["add_facet"],
             (
                 (added, value, as_address(target, paths), position)
                 for position, target, text in rows
-                if (value := as_facet(Envelope(wait.type, "", "", text), paths)) is not None
+                if (value := as_facet(Envelope(type, "", "", text), paths)) is not None
             ),
         )
         return added
 
     # ---- Competing -----------------------------------------------------------------------------
 
-    def give_back(self, key: int, id: str) -> Woken:
-        """A parked instance must not keep what others could take."""
+    def give_back(self, key: int, taken: Sequence[int] = ()) -> Woken:
+        """A parked instance must not keep what others could take; who is given it instead."""
         woken: Woken = {}
-        for wait, (_, shape) in self.waits(key).items():
-            if wait.mode == "competing":
-                self._give_back(key, id, shape)
-                woken |= self._compete(shape)
+        for shape in self._give_back(key, taken, set()):
+            woken |= self._compete(shape)
         return woken
 
     def _compete(self, shape: int) -> Woken:
@@ -239,41 +267,52 @@ class SqliteLog:
             free = None if queued is None else self._execute(SQL["free"], (shape,)).fetchone()
             if free is None:
                 return woken
-            self._readdress(shape, queued[0], QUEUE, as_address(free[1], ""))
+            self._execute(SQL["drop_facet"], (shape, "", QUEUE, queued[0]))
             self._execute(SQL["give"], (free[0], shape, queued[0]))
             woken[free[0]] = free[1]
 
-    def _give_back(self, key: int, id: str, shape: int) -> None:
-        """What was given to an instance and not taken goes back; what was taken, out of sight."""
-        mine = as_address(id, "")
-        for position, is_taken in self._execute(SQL["given"], (key, shape)).fetchall():
-            if is_taken:
-                self._execute(SQL["drop_facet"], (shape, "", mine, position))
-            else:
-                self._readdress(shape, position, mine, QUEUE)
-        self._execute(SQL["drop_given"], (key, shape))
-
-    def _readdress(self, shape: int, position: int, old: str, new: str) -> None:
-        self._execute(SQL["drop_facet"], (shape, "", old, position))
-        self._execute(SQL["add_facet"], (shape, "", new, position))
+    def _give_back(self, key: int, taken: Sequence[int], kept: set[int]) -> set[int]:
+        """What was given and not taken goes back, except in these queues; whither it went."""
+        returned = set()
+        for shape, position in self._execute(SQL["given"], (key,)).fetchall():
+            is_taken = position in taken
+            if is_taken or shape not in kept:
+                self._execute(SQL["drop_given"], (key, shape, position))
+            if not is_taken and shape not in kept:
+                self._execute(SQL["add_facet"], (shape, "", QUEUE, position))
+                returned.add(shape)
+        return returned
 
     # ---- Expiry --------------------------------------------------------------------------------
 
-    def expire(self, before: datetime) -> int:
-        """Drop some of what came before an instant and no live instance could still take."""
+    def expire(self, before: datetime, after: int) -> tuple[int, int | None]:
+        """Look at some messages after a position: how many expired, and where to go on, if at all.
+
+        Positions grow with time, so the first that is younger ends it. Should the clock have been
+        set back, what it hides is kept a little longer.
+        """
+        limit = as_micros(before)
         rows = self._execute(
             SQL["expiring"],
-            {"before": as_micros(before), "limit": EXPIRING, "competing": COMPETING},
+            {"before": limit, "after": after, "limit": EXPIRING, "competing": COMPETING},
         ).fetchall()
-        for position, at, type, source, id, target, text, is_read in rows:
-            for shape, paths in self._execute(SQL["shapes"], (type,)).fetchall():
-                found = as_facet(Envelope(type, source, id, text), paths)
-                for address in {EVERYBODY, QUEUE, as_address(target, paths)}:
-                    self._execute(SQL["drop_facet"], (shape, found, address, position))
-            if not is_read:
-                self._execute(SQL["add_expired"], (position, at, type, source, id))
-            self._execute(SQL["drop_message"], (position,))
-        return len(rows)
+        gone = [position for position, _, is_over in rows if is_over]
+        for position in gone:
+            self._drop_message(position)
+        is_last = len(rows) < EXPIRING or any(at >= limit for _, at, _ in rows)
+        return len(gone), None if is_last else rows[-1][0]
+
+    def _drop_message(self, position: int) -> None:
+        row = self._execute(SQL["message"], (position,)).fetchone()
+        at, type, source, id, target, text, is_read = row
+        for shape, paths in self._execute(SQL["shapes"], (type,)).fetchall():
+            found = as_facet(Envelope(type, source, id, text), paths)
+            if found is not None:
+                address = as_address(target, paths)
+                self._execute(SQL["drop_facet"], (shape, found, address, position))
+        if not is_read:
+            self._execute(SQL["add_expired"], (position, at, type, source, id))
+        self._execute(SQL["drop_message"], (position,))
 
     def expired(self, limit: int, after: int) -> list[Expired]:
         """Events that expired unread, by position, those after a position."""

@@ -151,9 +151,7 @@ async def the_end_is_not_cancelled(bench: Bench) -> None:
     """A step that ends its instance and cancels it ends it."""
     claimed = await bench.begin()
     finished = Finished(1, bench.clock.now(), Result("1"))
-    committed = await bench.step(
-        claimed, events=[finished], status=Status.COMPLETED, cancels=["a"]
-    )
+    committed = await bench.step(claimed, events=[finished], status=Status.COMPLETED, cancels=["a"])
     same((committed.is_released, committed.woken), (True, ()))
     same((await bench.look()).status, Status.COMPLETED)
     same(await bench.ready(), [])

@@ -1,4 +1,4 @@
-"""The checks about retention: what nobody who lives could still take goes, everything else stays."""
+"""The checks about retention: what nobody who lives could take goes, everything else stays."""
 
 from datetime import timedelta
 

@@ -100,7 +100,9 @@ async def what_is_due_is_taken_oldest_first(bench: Bench) -> None:
     """Events are taken in the order of their commits, at most `limit` of them, each by one."""
     await fill(bench, "e", "f", "g")
     same(await take(bench, 0), [])
-    same((await take(bench, 2), await take(bench, 2), await take(bench, 2)), (["e", "f"], ["g"], []))
+    same(
+        (await take(bench, 2), await take(bench, 2), await take(bench, 2)), (["e", "f"], ["g"], [])
+    )
 
 
 @law("T2")

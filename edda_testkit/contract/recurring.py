@@ -179,6 +179,6 @@ async def a_restart_is_not_lost_by_closing(bench: Bench) -> None:
     claimed = await bench.claim_one()
     same([type(event) for event in claimed.history], [Started])
     hear = receive("receive:1", "news", "broadcast")
-    committed = await bench.step(claimed, hear, receive(), subscriptions=(*NEWS, *JOBS))
+    committed = await bench.step(claimed, hear, receive("receive:2"), subscriptions=(*NEWS, *JOBS))
     same(len(committed.messages), 2, "messages")
     same(sent.position in positions(committed), True, "the news is there")
