@@ -720,7 +720,7 @@ BEGIN
     END IF;
     FOREACH queue IN ARRAY queues LOOP
         PERFORM edda.give_back(mine.key, mine.id, queue, EXISTS (
-            SELECT FROM unnest(stored) AS w WHERE w.shape = queue AND w.key <> ALL (gone)
+            SELECT FROM unnest(intended) AS w WHERE w.shape = queue
         ));
     END LOOP;
     IF cardinality(fresh) > 0 THEN
