@@ -1037,6 +1037,9 @@ $$;
 -- name: version
 SELECT version FROM edda.version;
 
+-- name: add_version
+INSERT INTO edda.version VALUES ($1);
+
 -- name: is_there
 SELECT to_regclass($1) IS NOT NULL,
     EXISTS (

@@ -47,6 +47,7 @@ _AWAY: Errors = (
     TimeoutError,
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # a connection that was cut while a statement was prepared
     asyncpg.OperatorInterventionError,  # shut down, terminated, starting up, timed out
     asyncpg.InsufficientResourcesError,  # too many connections, the disk is full
     asyncpg.TransactionRollbackError,
@@ -54,6 +55,10 @@ _AWAY: Errors = (
     asyncpg.ReadOnlySQLTransactionError,  # a standby, or one that was just demoted
     asyncpg.PostgresIOError,
 )
+
+
+# All that is said in a sentence of ours.
+_ANY: Errors = (*_AWAY, asyncpg.PostgresError)
 
 
 class _Connection(asyncpg.Connection):  # type: ignore[misc]
@@ -121,7 +126,7 @@ class Database:
             try:
                 async with asyncio.timeout(ANSWER_SECONDS):
                     await pool.close()
-            except (*_AWAY, asyncpg.PostgresError):
+            except _ANY:
                 pool.terminate()
 
     async def connect(self) -> Any:
@@ -174,7 +179,7 @@ class Database:
             await connection.execute(command)
 
     async def _give_back(self, pool: Any, connection: Any) -> None:
-        with suppress(*_AWAY, asyncpg.PostgresError):  # a connection that is broken is replaced
+        with suppress(*_ANY):  # a connection that is broken is replaced
             if connection.is_in_transaction():
                 await connection.execute("ROLLBACK")
             await connection.execute("RESET ALL; SELECT pg_advisory_unlock_all(); UNLISTEN *")
@@ -208,7 +213,7 @@ class Database:
                 if not await self._is_ready(connection):
                     await connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{self.schema}"')
                     await connection.execute(self.sql["schema"])
-                    await connection.execute(f'INSERT INTO "{self.schema}".version VALUES ($1)', VERSION)
+                    await connection.execute(self.sql["add_version"], VERSION)
 
     async def _is_ready(self, connection: Any) -> bool:
         table = f'"{self.schema}".version'
@@ -231,15 +236,15 @@ class Database:
     def _sentences(self) -> Iterator[None]:
         try:
             yield
-        except (OSError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            if isinstance(error, StoreError):
-                raise
+        except _ANY as error:
             raise _sentence(error, self.name) from error
 
 
 def _sentence(error: BaseException, name: str) -> StoreError:
     """What to raise for an error of the server's, the network's or asyncpg's."""
     what = str(error).strip() or type(error).__name__
+    if isinstance(error.__cause__, UnicodeError):
+        error = error.__cause__
     for kinds, make in _SENTENCES:
         if isinstance(error, kinds):
             return make(name, what)
@@ -259,6 +264,10 @@ _SENTENCES: Sequence[tuple[Errors, Callable[[str, str], StoreError]]] = (
     (
         (asyncpg.InvalidAuthorizationSpecificationError,),  # InvalidPasswordError is one
         _refused("Correct the user or the password in the URL, or the server's pg_hba.conf."),
+    ),
+    (
+        (asyncpg.exceptions.ClientConfigurationError,),
+        _refused("Correct the URL: postgresql://user@host:5432/database."),
     ),
     (
         (asyncpg.InvalidCatalogNameError,),

@@ -30,6 +30,8 @@ DOUBT_SECONDS = 10.0
 MOST = 100
 LONGEST = 7900
 
+BROKEN = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
+
 
 class Signals:
     """Tells other processes what was changed here, and hears what they say."""
@@ -105,7 +107,7 @@ class Signals:
             connection.add_termination_listener(lambda _: self._heard.set())
             try:
                 await connection.add_listener(self._channel, self._hear)
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            except BROKEN:
                 connection.terminate()
             return None
         try:
@@ -123,7 +125,7 @@ class Signals:
         """Drop a connection that has broken without a word: the next call makes a new one."""
         try:
             await connection.execute("SELECT 1")
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        except BROKEN:
             connection.terminate()
 
     def _hear(self, _connection: Any, _pid: int, _channel: str, payload: str) -> None:
