@@ -87,7 +87,9 @@ def paid(n):
 
 
 async def waiting(app):
-    return len(await app.store.find(status=Status.WAITING_FOR_EVENT, workflow="order", limit=100_000))
+    return len(
+        await app.store.find(status=Status.WAITING_FOR_EVENT, workflow="order", limit=100_000)
+    )
 
 
 async def latency(app, url, count):
@@ -129,9 +131,7 @@ async def prepare(url, count):
     store = open_store(url, SystemClock())
     await store.open()
     started = Started(0, datetime.now(UTC), "p", "{}", 1)
-    await asyncio.gather(
-        *(store.create(NewInstance(f"p{n}", "p", started)) for n in range(count))
-    )
+    await asyncio.gather(*(store.create(NewInstance(f"p{n}", "p", started)) for n in range(count)))
     await store.close()
 
 
@@ -160,7 +160,10 @@ def two_claimers(url, count):
     told = [other.communicate()[0].split() for other in others]
     assert sum(int(claimed) for claimed, _ in told) == count, told
     seconds = max(float(seconds) for _, seconds in told)
-    print(f"claim, 2 processes, 10 at a time     {count / seconds:9,.0f} /s", [int(c) for c, _ in told])
+    print(
+        f"claim, 2 processes, 10 at a time     {count / seconds:9,.0f} /s",
+        [int(c) for c, _ in told],
+    )
 
 
 async def bench(url, count):

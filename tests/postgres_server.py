@@ -42,9 +42,7 @@ def running(*, is_durable=False):
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 
         def run(program, *arguments):
-            subprocess.run(
-                [programs / program, *map(str, arguments)], check=True, **who, **quiet
-            )
+            subprocess.run([programs / program, *map(str, arguments)], check=True, **who, **quiet)
 
         data = folder / "data"
         run("initdb", "-D", data, "-U", "edda", "-A", "trust", "-E", "UTF8", "--locale=C", "-N")
@@ -71,7 +69,10 @@ def find_programs():
     places += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
     for wheel in WHEELS:
         spec = find_spec(wheel)
-        places += [Path(place) / "pginstall/bin" for place in (spec and spec.submodule_search_locations) or ()]
+        places += [
+            Path(place) / "pginstall/bin"
+            for place in (spec and spec.submodule_search_locations) or ()
+        ]
     for place in places:
         if all((place / program).exists() for program in ("initdb", "postgres", "pg_isready")):
             return place

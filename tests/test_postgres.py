@@ -193,7 +193,10 @@ def test_a_lane_is_written_by_one_at_a_time(postgres):
     async def scenario():
         async with opened(postgres, 2) as (one, other):
             lease = (await one.create(new("a", "me"))).claimed.lease
-            await one.commit(look(lease, PAID, Wait("sent:1", "sent")))
+            await one.commit(look(lease, PAID))
+            await one.commit(
+                look((await one.create(new("b", "me"))).claimed.lease, Wait("sent:1", "sent"))
+            )
             database = one._database
             async with database.begin() as connection:
                 with pytest.MonkeyPatch.context() as patch:

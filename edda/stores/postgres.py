@@ -96,9 +96,7 @@ class PostgresStore:
         _, head, payload = as_row(new.started)
         lease = timedelta(seconds=new.lease_seconds)
         told = (new.id, new.workflow, new.started.at, head, payload, new.worker, lease)
-        ((is_new, workflow, head, payload, until),) = await self._rows(
-            "create", self._now(), *told
-        )
+        ((is_new, workflow, head, payload, until),) = await self._rows("create", self._now(), *told)
         if not is_new:
             started = from_row((0, head, payload))
             assert isinstance(started, Started)
@@ -162,9 +160,7 @@ class PostgresStore:
         if connection.is_in_transaction():
             await self._database.end(connection, "ROLLBACK")
 
-    async def _commit(
-        self, commit: Commit, run: Callable[..., Awaitable[list[Any]]]
-    ) -> Committed:
+    async def _commit(self, commit: Commit, run: Callable[..., Awaitable[list[Any]]]) -> Committed:
         await self._log.make_shapes(commit)
         types = sorted({envelope.type for envelope in commit.messages})
         await self._log.learn(types)

@@ -220,6 +220,14 @@ END $$;
 CREATE FUNCTION edda.log_end() RETURNS bigint
 LANGUAGE sql AS $$ SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM edda.position $$;
 
+-- The server need not wait for its disk to end this transaction: a lease that a crash of the server
+-- takes back is claimed anew, by (worker, token) another one; any later commit writes it, too.
+CREATE FUNCTION edda.forgettable() RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM set_config('synchronous_commit', 'off', true);
+END $$;
+
 -- ---- Parts ----------------------------------------------------------------------------------
 
 -- Ready now, unless it is leased (the holder looks), parked, or ready already: it keeps its place.
@@ -472,6 +480,7 @@ DECLARE
     moment timestamptz := coalesce(now, clock_timestamp());
     chosen bigint[];
 BEGIN
+    PERFORM edda.forgettable();
     SELECT array_agg(found.key ORDER BY found.ready, found.ticket, found.key) INTO chosen FROM (
         SELECT i.key, i.ready, i.ticket
         FROM (SELECT DISTINCT unnest(names)) AS known (name)
@@ -935,6 +944,7 @@ CREATE FUNCTION edda.renew(
 LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 BEGIN
+    PERFORM edda.forgettable();
     PERFORM FROM edda.instance AS i WHERE i.id = ANY (ids) ORDER BY i.key FOR NO KEY UPDATE;
     RETURN QUERY
     UPDATE edda.instance AS i

@@ -308,7 +308,11 @@ _SENTENCES: Sequence[tuple[Errors, Callable[[str, str], StoreError]]] = (
         ),
     ),
     (
-        (asyncpg.UndefinedTableError, asyncpg.UndefinedFunctionError, asyncpg.InvalidSchemaNameError),
+        (
+            asyncpg.UndefinedTableError,
+            asyncpg.UndefinedFunctionError,
+            asyncpg.InvalidSchemaNameError,
+        ),
         _refused("Somebody has dropped Edda's schema, or a part of it. Restore a backup."),
     ),
     (

@@ -14,7 +14,15 @@ from edda.events import Envelope
 from edda.ports import Commit, Delivered, Judge
 from edda.stores.postgres_database import Database
 from edda.stores.postgres_rows import as_facets, as_stored_wait, as_wanted, as_words
-from edda.stores.sqlite_rows import COMPETING, EVERYBODY, QUEUE, as_address, as_facet, as_shape, is_same
+from edda.stores.sqlite_rows import (
+    COMPETING,
+    EVERYBODY,
+    QUEUE,
+    as_address,
+    as_facet,
+    as_shape,
+    is_same,
+)
 
 __all__ = ["PostgresLog"]
 
@@ -129,7 +137,11 @@ class PostgresLog:
                     ]
 
     async def _deliver(
-        self, envelopes: Sequence[Envelope], types: list[str], has_judge: bool, asked: Asked  # noqa: FBT001
+        self,
+        envelopes: Sequence[Envelope],
+        types: list[str],
+        has_judge: bool,
+        asked: Asked,
     ) -> list[Any]:
         facets = as_facets(envelopes, self.shapes)
         return await self._database.rows(
@@ -189,7 +201,9 @@ def _envelope(row: Any) -> Envelope:
 
 
 def _refusals(asked: Asked, number: int) -> tuple[str, ...]:
-    verdicts = (verdict for (event, _), verdict in sorted(asked.items(), key=_key) if event == number)
+    verdicts = (
+        verdict for (event, _), verdict in sorted(asked.items(), key=_key) if event == number
+    )
     return tuple(dict.fromkeys(filter(None, verdicts)))
 
 

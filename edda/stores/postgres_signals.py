@@ -75,7 +75,9 @@ class Signals:
                 payloads = self._payloads()
                 await self._database.rows("notify", self._channel, payloads)
         except StoreError as error:
-            logger.warning("Others are not told of a change, and will look by themselves: %s", error)
+            logger.warning(
+                "Others are not told of a change, and will look by themselves: %s", error
+            )
         finally:
             self._telling = None
 
