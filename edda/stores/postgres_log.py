@@ -116,7 +116,7 @@ class PostgresLog:
         await self.learn(types)
         asked: Asked = {}
         while True:
-            rows = await self._deliver(envelopes, types, judge is not None, asked)
+            rows = await self._deliver(envelopes, types, judge, asked)
             match rows[0]["outcome"]:
                 case "stale":
                     await self.learn(types, again=True)
@@ -140,7 +140,7 @@ class PostgresLog:
         self,
         envelopes: Sequence[Envelope],
         types: list[str],
-        has_judge: bool,
+        judge: Judge | None,
         asked: Asked,
     ) -> list[Any]:
         facets = as_facets(envelopes, self.shapes)
@@ -154,7 +154,7 @@ class PostgresLog:
             facets.shapes,
             facets.founds,
             facets.addresses,
-            has_judge,
+            judge is not None,
             [event for event, _ in asked],
             [wait for _, wait in asked],
             list(asked.values()),
