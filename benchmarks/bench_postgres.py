@@ -131,9 +131,8 @@ async def latency(app, url, count):
     for label, times in (("to resumed", resumed), ("to result", completed)):
         times.sort()
         p99 = times[int(len(times) * 0.99) - 1]
-        print(
-            f"event {label:11} through a door   median {statistics.median(times):6.1f} ms, p99 {p99:.1f} ms"
-        )
+        median = statistics.median(times)
+        print(f"event {label:11} through a door   median {median:6.1f} ms, p99 {p99:.1f} ms")
 
 
 async def operations(url, count):

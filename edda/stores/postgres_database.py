@@ -9,7 +9,7 @@ import asyncio
 import logging
 import re
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
@@ -102,7 +102,7 @@ class Database:
         """Connect and make the schema. Raises `StoreError`, and has then changed nothing."""
         if self._pool is not None:
             return
-        with self._sentences():
+        with self._sentences(), ExitStack() as undo:
             pool = await asyncpg.create_pool(
                 min_size=1,
                 max_size=self._pool_size,
@@ -111,12 +111,9 @@ class Database:
                 max_cached_statement_lifetime=0,
                 **self._how(),
             )
-        try:
-            with self._sentences():
-                await self._prepare(pool)
-        except BaseException:
-            pool.terminate()
-            raise
+            undo.callback(pool.terminate)
+            await self._prepare(pool)
+            undo.pop_all()
         self._pool = pool
 
     async def close(self) -> None:
