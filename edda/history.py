@@ -280,6 +280,9 @@ Output = Asked | Withdrawn | Patched | Subscribed | Unsubscribed | Finished
 Note = Attempted | Refused
 Event = Input | Output | Note
 
+# `json.dumps` would make an encoder for each event.
+_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+
 # One row of a store: sequence number, JSON object without the payload, payload as JSON text.
 Row = tuple[int, str, str | None]
 
@@ -290,7 +293,7 @@ Row = tuple[int, str, str | None]
 def as_row(event: Event) -> Row:
     """The event as a store keeps it."""
     fields, payload = _fields(event)
-    return event.seq, json.dumps(fields, separators=(",", ":"), ensure_ascii=False), payload
+    return event.seq, _encode(fields), payload
 
 
 def as_document(instance_id: str, events: Iterable[Event]) -> dict[str, Any]:

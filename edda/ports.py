@@ -170,10 +170,11 @@ class Commit:
     happens by itself, None for never. `release` gives the lease back, unless the inbox holds
     something for the instance.
 
-    `subscriptions` is the full set too: a channel is read from the commit that first has it; a
-    competing one is a queue that is there before. `outbox` are events to be posted, `messages`
-    events to be accepted, `cancels` instances to be cancelled. With `restart` the history is
-    replaced by this start; what was taken, and the subscriptions, stay.
+    `subscriptions` is the full set too: a channel is read from the commit that first has it (what
+    is addressed to the instance: from its start); a competing one is a queue that is there before,
+    and what it gives is the instance's own while it waits there. `outbox` are events
+    to be posted, `messages` events to be accepted, `cancels` instances to be cancelled. With
+    `restart` the history is replaced by this start; what was taken, and the subscriptions, stay.
     """
 
     lease: Lease
@@ -324,7 +325,9 @@ class Store(Protocol):
     def transaction(self) -> AbstractAsyncContextManager[Transaction]:
         """A transaction of one's own; left without `commit`, it is rolled back.
 
-        Nobody else writes meanwhile, where the database has one writer at a time.
+        Nobody else writes meanwhile, where the database has one writer at a time. Until it has
+        ended by `commit` or `rollback`, its own body must not call the store: `StoreError`, where
+        that would wait for itself.
         """
 
     async def renew(self, leases: Sequence[Lease], lease_seconds: float) -> list[Lease]:
@@ -349,7 +352,8 @@ class Store(Protocol):
         """Drop events accepted before an instant, except those a live instance could still take.
 
         That is: it is not finished, it was there (or had subscribed) before the event came, it has
-        not taken it, and its workflow has waited for this type before. Returns how many went.
+        not taken it, and its workflow has waited for this type before. What stands in a queue is
+        kept for whoever competes, since whenever. Returns how many went.
         """
 
     async def expired(self, *, limit: int = 100, after: int = 0) -> list[Expired]:

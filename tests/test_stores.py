@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from edda.commands import ActivityAsk, Result
 from edda.errors import HistoryFormatError, StoreError, StoreUnavailableError, StoreVersionError
 from edda.events import Envelope
 from edda.history import Asked, Finished, Started
-from edda.ports import Commit, NewInstance, Status
+from edda.ports import Commit, NewInstance, Status, Subscription, Wait
 from edda.stores import sqlite_file
 from edda.stores.memory import MemoryStore
 from edda.stores.sqlite import DirectSqliteStore, SqliteStore
@@ -157,16 +158,19 @@ def test_every_statement_is_used():
     assert set(re.findall(r'SQL\["(\w+)"\]', "".join(sources))) == set(SQL)
 
 
-@pytest.mark.parametrize(
-    "name", ["ready", "next_due", "offered", "fitting", "fitting_of_one", "stuck"]
-)
+# Asked for when a worker begins or ends, not by turns.
+READS_ALL = {"held_by", "workers"}
+
+
+@pytest.mark.parametrize("name", sorted(SQL.keys() - READS_ALL - {"schema", "data_version"}))
 def test_no_statement_reads_a_whole_table(name):
     """What is asked all the time goes by index, however many instances and messages there are."""
     connection = sqlite3.connect(":memory:")
     with contextlib.closing(connection):
         connection.executescript(SQL["schema"])
         named = dict.fromkeys(re.findall(r":(\w+)", SQL[name]))
-        values = named or (None,) * SQL[name].count("?")
+        numbered = re.findall(r"\?(\d)", SQL[name])
+        values = named or (None,) * (len(set(numbered)) or SQL[name].count("?"))
         plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {SQL[name]}", values)]
     scans = [line for line in plan if re.match(r"SCAN (edda|[a-z]$|[a-z] )", line)]
     assert [line for line in scans if "USING INDEX edda_instance_stuck" not in line] == []
@@ -526,6 +530,28 @@ def test_an_unreadable_history_blocks_nobody(tmp_path):
     assert isinstance(decode_error(parked.problem), HistoryFormatError)
 
 
+def test_an_unreadable_history_gives_back(tmp_path):
+    """An instance that is parked by a claim leaves what it was given to the next who waits."""
+
+    async def scenario():
+        async with opened(tmp_path / "edda.db") as store:
+            receive = Wait("receive:1", "job", mode="competing")
+            for name in ("a", "b"):
+                lease = (await store.create(new(name, "me"))).claimed.lease
+                commit = Commit(lease, 1, (), Status.RUNNING, (receive,), (), None, release=True)
+                await store.commit(commit)
+            (sent,) = await store.deliver([event("e", type="job")])
+            spoil = 'UPDATE edda_event SET head = \'{"kind":"from_the_future"}\' WHERE instance = 1'
+            await store._run(lambda _: store._file.connection.execute(spoil).rowcount)
+            first = await store.claim("me", ["w"], limit=10, lease_seconds=30)
+            then = await store.claim("me", ["w"], limit=10, lease_seconds=30)
+            return sent.woken, [
+                (one.lease.instance_id, len(one.messages)) for one in (*first, *then)
+            ]
+
+    assert asyncio.run(scenario()) == (("a",), [("b", 1)])
+
+
 def test_an_event_that_comes_again_changed_is_logged(tmp_path, caplog):
     """A repeated id with other content is logged; the same content written otherwise is not."""
 
@@ -538,6 +564,338 @@ def test_an_event_that_comes_again_changed_is_logged(tmp_path, caplog):
     assert caplog.messages == [
         "The event 'e' of 'shop' came again with other content; the first one stands."
     ]
+
+
+# ---- Transactions of activities ----------------------------------------------------------------
+
+
+@contextlib.asynccontextmanager
+async def with_notes(tmp_path):
+    """A store with a table `note`, and an instance that is leased."""
+    async with opened(tmp_path / "edda.db") as store, asyncio.timeout(20):
+        await store._run(lambda _: store._file.connection.execute("CREATE TABLE note (x)").rowcount)
+        yield store, (await store.create(new("a", "me"))).claimed.lease
+
+
+async def noted(store):
+    read = "SELECT x FROM note ORDER BY x"
+    return await store._run(lambda _: store._file.connection.execute(read).fetchall())
+
+
+OVER = (
+    "The transaction of a transactional activity was over before its answer could be committed "
+    "with it: the activity has called commit() or rollback(), or swallowed an error that ended "
+    "it. Leave the end to the engine; raise to undo."
+)
+
+
+@pytest.mark.parametrize("again", ["INSERT INTO note VALUES (2)", "BEGIN", "BEGIN IMMEDIATE"])
+@pytest.mark.parametrize("verb", ["commit", "rollback"])
+def test_an_activity_must_not_end_its_transaction(tmp_path, verb, again):
+    """When an activity has ended its transaction nothing of the step is applied, and it is told."""
+
+    async def scenario():
+        async with with_notes(tmp_path) as (store, lease):
+
+            async def act():
+                async with store.transaction() as transaction:
+                    await transaction.connection.execute("INSERT INTO note VALUES (1)")
+                    await getattr(transaction.connection, verb)()
+                    await transaction.connection.execute(again)
+                    await transaction.commit(step(lease, 1))
+
+            error = await failure_of(act())
+            await store.deliver([event("e")])
+            return str(error), len(await store.history("a")), await store.outgoing()
+
+    assert asyncio.run(scenario()) == (OVER, 1, [])
+
+
+def test_a_savepoint_of_an_activity_is_its_own(tmp_path):
+    """An activity may undo a part of what it wrote, and commits the rest with its answer."""
+
+    async def scenario():
+        async with with_notes(tmp_path) as (store, lease):
+            async with store.transaction() as transaction:
+                for statement in (
+                    "INSERT INTO note VALUES (1)",
+                    "SAVEPOINT mine",
+                    "INSERT INTO note VALUES (2)",
+                    "ROLLBACK TO mine",
+                    "SAVEPOINT left_open",
+                ):
+                    await transaction.connection.execute(statement)
+                await transaction.commit(step(lease, 1))
+            return await noted(store), len(await store.history("a"))
+
+    assert asyncio.run(scenario()) == ([(1,)], 2)
+
+
+def test_an_activity_leaves_nothing_on_the_connection(tmp_path):
+    """What an activity sets on the shared connection is gone when its transaction ends."""
+
+    async def scenario():
+        async with with_notes(tmp_path) as (store, lease):
+            for is_committed in (True, False):
+                async with store.transaction() as transaction:
+                    connection = transaction.connection
+                    connection.row_factory = sqlite3.Row
+                    connection.text_factory = bytes
+                    if is_committed:
+                        await transaction.commit(step(lease, 1))
+                    else:
+                        connection.isolation_level = "DEFERRED"
+                        await connection.execute("INSERT INTO note VALUES (1)")
+                inner = store._file.connection
+                found = (inner.row_factory, inner.text_factory, inner.isolation_level)
+                assert found == (None, str, None)
+            return await noted(store), len(await store.history("a"))
+
+    assert asyncio.run(scenario()) == ([], 2)
+
+
+def test_a_call_from_inside_a_transaction_is_refused(tmp_path):
+    """A transactional activity that calls the store is told, instead of waiting for itself."""
+
+    async def scenario():
+        async with with_notes(tmp_path) as (store, lease):
+            async with store.transaction() as transaction:
+                calls = (
+                    lambda: store.instance("a"),
+                    lambda: asyncio.wait_for(store.deliver([event("e")]), 5),
+                    store.transaction().__aenter__,
+                    store.close,
+                )
+                for call in calls:
+                    with pytest.raises(StoreError, match="calls the engine .* would wait for its"):
+                        await call()
+                await transaction.commit(step(lease, 1))
+                await store.deliver([event("e")])
+            async with opened(tmp_path / "other.db") as other, store.transaction():
+                await other.create(new("b"))
+            return len(await store.history("a"))
+
+    assert asyncio.run(scenario()) == 2
+
+
+def test_closing_waits_for_a_transaction(tmp_path):
+    """`close` lets an open transaction end, then what waited for it, and then refuses."""
+
+    async def scenario():
+        store = SqliteStore(tmp_path / "edda.db", SystemClock())
+        await store.open()
+        lease = (await store.create(new("a", "me"))).claimed.lease
+        is_open, goes_on = asyncio.Event(), asyncio.Event()
+
+        async def act():
+            async with store.transaction() as transaction:
+                is_open.set()
+                await goes_on.wait()
+                await transaction.commit(step(lease, 1))
+
+        acting = asyncio.create_task(act())
+        await is_open.wait()
+        waiting = asyncio.create_task(store.deliver([event("e")]))
+        late = asyncio.create_task(store.transaction().__aenter__())
+        await asyncio.sleep(0)
+        late.cancel()
+        closing = asyncio.create_task(store.close())
+        await asyncio.sleep(0.01)
+        assert not closing.done()
+        goes_on.set()
+        await asyncio.wait_for(asyncio.gather(acting, waiting, closing), 10)
+        with pytest.raises(StoreError, match="is not open"):
+            async with store.transaction():
+                raise AssertionError
+        async with opened(tmp_path / "edda.db") as again:
+            return len(await again.history("a")), (await again.deliver([event("e")]))[0]
+
+    length, again = asyncio.run(scenario())
+    assert (length, again.is_duplicate) == (2, True)
+
+
+def test_a_failing_group_waits_for_a_transaction(tmp_path):
+    """Operations that are to be repeated one by one wait for a transaction that began meanwhile."""
+    broken = event("broken", text='{"type":"paid","note":"\ud800"}')
+
+    async def scenario():
+        async with with_notes(tmp_path) as (store, lease):
+            calls = [asyncio.create_task(store.deliver([event(f"e{n}")])) for n in range(5)]
+            calls.append(asyncio.create_task(store.deliver([broken])))
+            await asyncio.sleep(0)
+            async with store.transaction() as transaction:
+                await transaction.connection.execute("INSERT INTO note VALUES (1)")
+                assert not any(call.done() for call in calls)
+                await transaction.commit(step(lease, 1))
+            found = await asyncio.gather(*calls, return_exceptions=True)
+            return [type(one) for one in found], await noted(store)
+
+    found, notes = asyncio.run(scenario())
+    assert found == [list] * 5 + [UnicodeEncodeError]
+    assert notes == [(1,)]
+
+
+def test_a_transaction_waits_no_longer_than_others_for_the_file(tmp_path, monkeypatch):
+    """A transaction that cannot begin says so, and the store goes on."""
+    monkeypatch.setattr(sqlite_file, "BUSY_SECONDS", 0.05)
+
+    async def scenario():
+        async with with_notes(tmp_path) as (store, lease):
+            with contextlib.closing(
+                sqlite3.connect(tmp_path / "edda.db", isolation_level=None)
+            ) as other:
+                other.execute("BEGIN IMMEDIATE")
+                with pytest.raises(StoreUnavailableError, match="was locked"):
+                    async with store.transaction():
+                        raise AssertionError
+                other.execute("ROLLBACK")
+            async with store.transaction() as transaction:
+                await transaction.commit(step(lease, 1))
+            return len(await store.history("a"))
+
+    assert asyncio.run(scenario()) == 2
+
+
+# ---- A full disk, a read-only file -------------------------------------------------------------
+
+
+async def allow(store, pages):
+    """Let the file have so many pages more, as a disk would that has so much room."""
+    ask = store._file.connection.execute
+
+    def limit(_):
+        used = ask("PRAGMA page_count").fetchone()[0]
+        return ask(f"PRAGMA max_page_count = {used + pages}").fetchone()
+
+    await store._run(limit, is_write=False)
+
+
+def test_a_full_disk_undoes_and_says_so(tmp_path):
+    """Without room calls fail with nothing half done; with room they work again."""
+    large = event("large", json.dumps({"type": "paid", "data": "x" * 100_000}))
+
+    async def scenario():
+        async with opened(tmp_path / "edda.db") as store:
+            lease = (await store.create(new("a", "me"))).claimed.lease
+            await allow(store, 4)
+            calls = [
+                lambda: store.commit(replace(step(lease, 1), messages=(large,), outbox=(large,))),
+                lambda: store.deliver([event("small"), large]),
+            ]
+            failed = [await failure_of(call()) for call in calls]
+            failed += await asyncio.gather(*map(failure_of, [call() for call in calls]))
+            before = (len(await store.history("a")), await store.outgoing(), await store.find())
+            await allow(store, 1000)
+            for call in calls:
+                await call()
+            return failed, before, len(await store.history("a"))
+
+    failed, (length, outgoing, found), after = asyncio.run(scenario())
+    assert [str(one) for one in failed] == [
+        f"{tmp_path}/edda.db cannot be read or written now: database or disk is full. Nothing was "
+        f"changed, and the call may be repeated. Look at the disk: its room, its quota, its health."
+    ] * 4
+    assert {type(one) for one in failed} == {StoreUnavailableError}
+    assert (length, outgoing, len(found), after) == (1, [], 1, 2)
+
+
+async def failure_of(call):
+    try:
+        return await call
+    except Exception as error:
+        return error
+
+
+def test_an_activity_that_fills_the_disk_commits_nothing(tmp_path):
+    """An activity that swallows what SQLite says of a full disk has no transaction left."""
+
+    async def scenario():
+        async with with_notes(tmp_path) as (store, lease):
+            await allow(store, 4)
+
+            async def act():
+                async with store.transaction() as transaction:
+                    execute = transaction.connection.execute
+                    await execute("INSERT INTO note VALUES (1)")
+                    with contextlib.suppress(sqlite3.OperationalError):
+                        await execute("INSERT INTO note VALUES (randomblob(200000))")
+                    await transaction.commit(step(lease, 1))
+
+            error = await failure_of(act())
+            await allow(store, 1000)
+            async with store.transaction() as transaction:
+                await transaction.connection.execute("INSERT INTO note VALUES (2)")
+                await transaction.commit(step(lease, 1))
+            return str(error), await noted(store), len(await store.history("a"))
+
+    error, notes, length = asyncio.run(scenario())
+    assert (error, notes, length) == (OVER, [(2,)], 2)
+
+
+@pytest.fixture
+def tiny_disk(tmp_path):
+    """A disk of a megabyte; only root may mount one."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)]
+    try:
+        is_mounted = subprocess.run(mount, check=False, capture_output=True).returncode == 0
+    except FileNotFoundError:
+        is_mounted = False
+    if not is_mounted:
+        pytest.skip("mounting a small disk needs root")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+def test_a_disk_that_is_really_full(tiny_disk):
+    """On a disk without room the log of SQLite cannot grow; with room everything goes on."""
+
+    async def scenario():
+        async with opened(tiny_disk / "edda.db") as store:
+            lease = (await store.create(new("a", "me"))).claimed.lease
+            ballast = tiny_disk / "ballast"
+            with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
+                while True:
+                    file.write(b"x" * 4096)
+            failed = [await failure_of(store.commit(step(lease, 1))) for _ in range(2)]
+            length = len(await store.history("a"))
+            ballast.unlink()
+            await store.commit(step(lease, 1))
+            return failed, length, len(await store.history("a"))
+
+    failed, before, after = asyncio.run(scenario())
+    assert [type(one) for one in failed] == [StoreUnavailableError] * 2
+    assert (before, after) == (1, 2)
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can become somebody else"
+)
+@pytest.mark.parametrize("is_fooled", [False, True], ids=["asked", "tried"])
+def test_somebody_elses_file_is_refused(is_fooled):
+    """A file this user may not write is refused: by its mode, and by SQLite when that misleads."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "edda.db"
+        asyncio.run(create_one(path))
+        path.parent.chmod(0o755)
+        path.chmod(0o644)
+        before = path.read_bytes()
+        found, _ = run_other("refused", path, is_fooled).communicate(timeout=60)
+        after = path.read_bytes()
+    assert found.startswith(f"StoreError: {path} cannot be written: ")
+    assert "Nothing was changed. SQLite writes the file and others beside it" in found
+    assert after == before
+
+
+async def refused(path, is_fooled):
+    await asyncio.to_thread(os.getpid)  # nobody may not read our modules: have them all now
+    os.setuid(65534)
+    if is_fooled == "True":
+        os.access = lambda *_: True
+    error = await failure_of(SqliteStore(path, SystemClock()).open())
+    print(f"{type(error).__name__}: {error}", flush=True)
+    os._exit(0)  # nobody may write what is written at the end
 
 
 # ---- kill -9 -----------------------------------------------------------------------------------
@@ -583,16 +941,96 @@ def crash(path, kills):
 
 async def write_for_ever(path, pipe, round_):
     async with opened(path) as store:
-        await asyncio.gather(*(write_one(store, pipe, f"{round_}.{n}") for n in range(8)))
+        await store._run(
+            lambda _: (
+                store._file.connection.execute(
+                    "CREATE TABLE IF NOT EXISTS note (name TEXT, seq INTEGER)"
+                ).rowcount
+            )
+        )
+        await asyncio.gather(
+            *(write_one(store, pipe, f"{round_}.{n}") for n in range(8)),
+            *(take_jobs(store, pipe, f"{round_}.taker{n}") for n in range(2)),
+        )
 
 
 async def write_one(store, pipe, name):
+    """Steps of all kinds; each is told when it is acknowledged, and not before."""
     claimed = (await store.create(new(name, "me"))).claimed
     for seq in range(1, 1_000_000):
-        await store.commit(step(claimed.lease, seq))
+        sent = event(f"{name}/{seq}", type="job" if seq % 2 else "paid")
+        commit = replace(step(claimed.lease, seq), messages=(sent,), outbox=(sent,))
+        if seq % 3:
+            await store.commit(commit)
+        else:
+            async with store.transaction() as transaction:
+                await transaction.connection.execute("INSERT INTO note VALUES (?, ?)", (name, seq))
+                await transaction.commit(commit)
         os.write(pipe, f"step {name} {seq}\n".encode())
-        await store.deliver([event(f"{name}/{seq}")])
-        os.write(pipe, f"event {name}/{seq} 0\n".encode())
+        await store.deliver([event(f"{name}/{seq}/door")])
+        os.write(pipe, f"event {name}/{seq}/door 0\n".encode())
+
+
+async def take_jobs(store, pipe, name):
+    """Take what is competed for, one at a time, and give some of it back."""
+    claimed = (await store.create(new(name, "me"))).claimed
+    taken = ()
+    for n in range(1_000_000):
+        waits = (Wait(f"receive:{n}", "job", mode="competing"),) if n % 5 else ()
+        commit = Commit(
+            claimed.lease, 1, (), Status.RUNNING, waits, taken, None, release=False,
+            subscriptions=(Subscription("job", "competing"),),
+        )  # fmt: skip
+        committed = await store.commit(commit)
+        for position in taken:
+            os.write(pipe, f"taken {name} {position}\n".encode())
+        taken = tuple(message.position for message in committed.messages)
+        if not taken:
+            await asyncio.sleep(0)
+
+
+ACKNOWLEDGED = {
+    "event": "SELECT 1 FROM edda_message WHERE id = :name",
+    "step": """
+        SELECT 1 FROM edda_instance AS i JOIN edda_event AS e ON e.instance = i.key
+        WHERE i.id = :name AND e.seq = :seq""",
+    "taken": """
+        SELECT 1 FROM edda_instance AS i JOIN edda_taken AS t ON t.instance = i.key
+        WHERE i.id = :name AND t.position = :seq""",
+}
+
+# What a crash must leave whole. Each finds what is torn.
+TORN = {
+    "a history with a hole, or not as long as it says": """
+        SELECT i.id FROM edda_instance AS i LEFT JOIN edda_event AS e ON e.instance = i.key
+        GROUP BY i.key HAVING count(e.seq) <> i.length OR max(e.seq) <> i.length - 1""",
+    "a step without its outgoing event, or the reverse": """
+        SELECT i.id || '/' || e.seq FROM edda_instance AS i JOIN edda_event AS e
+            ON e.instance = i.key WHERE e.seq > 0
+        EXCEPT SELECT json_extract(text, '$.id') FROM edda_outbox
+        UNION ALL SELECT * FROM (SELECT json_extract(text, '$.id') FROM edda_outbox
+        EXCEPT SELECT i.id || '/' || e.seq FROM edda_instance AS i JOIN edda_event AS e
+            ON e.instance = i.key)""",
+    "a step without its message": """
+        SELECT i.id || '/' || e.seq FROM edda_instance AS i JOIN edda_event AS e
+            ON e.instance = i.key WHERE e.seq > 0
+        EXCEPT SELECT id FROM edda_message""",
+    "a transactional step without what it wrote, or the reverse": """
+        SELECT * FROM (SELECT i.id, e.seq FROM edda_instance AS i JOIN edda_event AS e
+            ON e.instance = i.key WHERE e.seq > 0 AND e.seq % 3 = 0
+        EXCEPT SELECT name, seq FROM note)
+        UNION ALL SELECT * FROM (SELECT name, seq FROM note
+        EXCEPT SELECT i.id, e.seq FROM edda_instance AS i JOIN edda_event AS e
+            ON e.instance = i.key)""",
+    "a job that is nobody's, or is twice somewhere": """
+        SELECT m.position FROM edda_message AS m JOIN edda_shape AS s
+            ON s.type = 'job' AND s.paths = 'competing'
+        WHERE m.type = 'job' AND 1 <> (
+            (SELECT count(*) FROM edda_given WHERE position = m.position)
+            + (SELECT count(*) FROM edda_taken WHERE position = m.position)
+            + (SELECT count(*) FROM edda_facet AS f WHERE f.shape = s.key AND f.found = ''
+                AND f.target = '?' AND f.position = m.position))""",
+}
 
 
 async def look(path, told, lost, damaged):
@@ -600,23 +1038,17 @@ async def look(path, told, lost, damaged):
     await store.open()
     ask = store._file.connection.execute
     for line in told:
-        what, name, seq = line.split()
-        if what == "event":
-            found = ask("SELECT 1 FROM edda_message WHERE id = ?", (name,)).fetchone()
-        else:
-            found = ask(
-                "SELECT 1 FROM edda_instance AS i JOIN edda_event AS e ON e.instance = i.key "
-                "WHERE i.id = ? AND e.seq = ?",
-                (name, int(seq)),
-            ).fetchone()
-        if found is None:
-            lost.append(line)
+        if line.count(" ") == 2:  # the last one may have been cut
+            what, name, seq = line.split()
+            found = ask(ACKNOWLEDGED[what], {"name": name, "seq": int(seq or -1)}).fetchone()
+            lost += [line] if found is None else []
     damaged += [row[0] for row in ask("PRAGMA quick_check") if row[0] != "ok"]
-    half = (
-        "SELECT id FROM edda_instance AS i "
-        "WHERE length <> (SELECT count(*) FROM edda_event WHERE instance = i.key)"
-    )
-    damaged += [row[0] for row in ask(half)]
+    for what, statement in TORN.items():
+        damaged += [f"{what}: {row}" for row in ask(statement).fetchmany(3)]
+    for view in await store.find(limit=1000):
+        for seq, one in enumerate(await store.history(view.id)):
+            if seq and (one.seq, one.ask.id) != (seq, f"pay:{seq}"):
+                damaged.append(f"{view.id}: {one} is event {seq}")
     await store.close()
 
 
@@ -625,4 +1057,5 @@ if __name__ == "__main__":
     if VERB == "crash":
         crash(*ARGUMENTS)
     else:
-        asyncio.run({"share": share, "forget": forget}[VERB](*ARGUMENTS))
+        verbs = {"share": share, "forget": forget, "refused": refused}
+        asyncio.run(verbs[VERB](*ARGUMENTS))

@@ -225,6 +225,7 @@ class MemoryStore:
         ]
         for row in stuck:
             row.status = Status.PENDING
+            self._log.go_on(row)
             row.due = self._clock.now()
             self._schedule(row, row.due)
         return len(stuck)

@@ -8,11 +8,12 @@ something to do by what they did; waking those is the store's.
 
 import json
 import logging
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from heapq import heappop, heappush
-from itertools import takewhile
+from itertools import chain, takewhile
 from typing import get_args
 
 from edda.commands import Mode, Outcome
@@ -26,6 +27,7 @@ logger = logging.getLogger("edda.store")
 
 # How an instance may wait: for an event, or in the mode of a subscription.
 MODES: tuple[Mode | None, ...] = (None, *get_args(Mode))
+IN_INDEX = (None, "broadcast")  # who gets what is for all
 
 
 @dataclass(slots=True)
@@ -65,6 +67,10 @@ class Row:
         return tuple(message for _, message in sorted(self.inbox.items()))
 
 
+# What messages have at some paths, and for whom they are; their positions, in log order.
+Facets = dict[tuple[str | None, str | None], list[int]]
+
+
 class Log:
     """Accepted messages, and the waits they may answer."""
 
@@ -74,7 +80,8 @@ class Log:
         self._rows = rows
         self._messages: dict[int, Message] = {}
         self._by_key: dict[tuple[str, str], int] = {}
-        self._by_type: dict[str, dict[int, None]] = {}
+        # type → paths → values and addressee → positions: how a wait finds its messages.
+        self._facets: dict[str, dict[str | None, Facets]] = {}
         # type → paths → values → (instance, wait): how an event finds its waits.
         self._index: dict[str, dict[str | None, dict[str | None, dict[tuple[str, str], Wait]]]] = {}
         # What is competed for and nobody's yet, by type, each a heap; of their positions those
@@ -82,6 +89,12 @@ class Log:
         self._queues: dict[str, list[int]] = {}
         self._queued: set[int] = set()
         self._given: set[int] = set()
+        # Who waits for a queue, by type: heaps of (place, instance, wait), without those that rest
+        # because their instance has been given a message, or is parked.
+        self._takers: dict[str, list[tuple[int, str, str]]] = {}
+        self._places: dict[tuple[str, str], int] = {}
+        self._resting: set[tuple[str, str]] = set()
+        self._place = 0
         self._read: set[int] = set()  # by anyone
         # Whom old messages are kept for, the oldest first: those that have not ended, by workflow;
         # readers of channels by type and mode, with where they begin; which workflows ever waited.
@@ -109,20 +122,25 @@ class Log:
 
     def fitting(self, envelope: Envelope) -> Iterator[tuple[Row, Wait]]:
         """The open waits that an event fits, except those it would be competed for by."""
+        if envelope.instance_id is not None:
+            row = self._rows.get(envelope.instance_id)
+            for wait in () if row is None else row.waits.values():
+                if wait.fits(envelope, envelope.instance_id):
+                    yield self._rows[envelope.instance_id], wait
+            return
         for paths, by_values in self._index.get(envelope.type, {}).items():
             values = None if paths is None else match_values(envelope.document, json.loads(paths))
             if paths is None or values is not None:
                 for (id, _), wait in by_values.get(values, {}).items():
-                    is_given = wait.mode == "competing" and envelope.instance_id is None
-                    if not is_given and wait.fits(envelope, id):
-                        yield self._rows[id], wait
+                    yield self._rows[id], wait
 
     def accept(self, envelope: Envelope, at: datetime, rows: Iterable[Row]) -> list[Row]:
         """Add a message to the log and to the inboxes of `rows`."""
         self.last += 1
         message = self._messages[self.last] = Message(self.last, at, envelope)
         self._by_key[envelope.source, envelope.id] = self.last
-        self._by_type.setdefault(envelope.type, {})[self.last] = None
+        for paths, facets in self._facets.setdefault(envelope.type, {None: {}}).items():
+            _add_facet(message, paths, facets)
         woken = list(rows)
         for row in woken:
             row.inbox[self.last] = message
@@ -185,6 +203,7 @@ class Log:
             if id not in row.waits:
                 self._remember(row, wait)
         competed |= {wait.type for wait in wanted.values() if wait.mode == "competing"}
+        self.go_on(row)
         return [woken for type in competed for woken in self._compete(type)]
 
     def give_back(self, row: Row) -> list[Row]:
@@ -197,39 +216,54 @@ class Log:
     def _remember(self, row: Row, wait: Wait) -> None:
         row.waits[wait.id] = wait
         self._interests.setdefault((wait.type, wait.mode), set()).add(row.workflow)
-        by_paths = self._index.setdefault(wait.type, {})
-        by_paths.setdefault(wait.paths, {}).setdefault(wait.values, {})[row.id, wait.id] = wait
+        if wait.mode in IN_INDEX:
+            by_paths = self._index.setdefault(wait.type, {})
+            by_paths.setdefault(wait.paths, {}).setdefault(wait.values, {})[row.id, wait.id] = wait
         if wait.mode == "competing":
             self._begin_queue(wait.type)
-        since = self._since(row, wait)
-        for position in self._by_type.get(wait.type, ()):
-            message = self._messages[position]
-            if (
-                position > (since if message.envelope.instance_id is None else row.since)
-                and position not in row.taken
-                and wait.fits(message.envelope, row.id)
-            ):
-                row.inbox[position] = message
+            self._place += 1
+            self._places[row.id, wait.id] = self._place
+            heappush(self._takers.setdefault(wait.type, []), (self._place, row.id, wait.id))
+        facets = self._shape(wait.type, wait.paths)
+        doors: list[tuple[str | None, int]] = [
+            (row.id, row.since)
+        ]  # what is for it alone, from its start
+        if wait.mode in IN_INDEX:
+            doors.append((None, self._since(row, wait)))
+        for target, since in doors:
+            found = facets.get((wait.values, target), [])
+            for position in found[bisect_right(found, since) :]:
+                if position not in row.taken:
+                    row.inbox[position] = self._messages[position]
+
+    def _shape(self, type: str, paths: str | None) -> Facets:
+        """What the messages of a type have at these paths, and where each is."""
+        shapes = self._facets.setdefault(type, {None: {}})
+        if paths not in shapes:  # the first wait of this shape: the log so far is indexed, once
+            shapes[paths] = {}
+            for position in sorted(chain(*shapes[None].values())):
+                _add_facet(self._messages[position], paths, shapes[paths])
+        return shapes[paths]
 
     def _begin_queue(self, type: str) -> None:
         if type not in self._queues:
             self._queues[type] = []
-            for position in self._by_type.get(type, ()):
-                if self._messages[position].envelope.instance_id is None:
-                    self._stand(type, position)
+            for position in self._shape(type, None).get((None, None), ()):
+                self._stand(type, position)
 
     def _forget(self, row: Row, wait: Wait) -> None:
-        by_values = self._index[wait.type][wait.paths]
-        del by_values[wait.values][row.id, wait.id]
-        if not by_values[wait.values]:
-            del by_values[wait.values]
+        self._places.pop((row.id, wait.id), None)
+        self._resting.discard((row.id, wait.id))
+        if wait.mode in IN_INDEX:
+            by_values = self._index[wait.type][wait.paths]
+            del by_values[wait.values][row.id, wait.id]
+            if not by_values[wait.values]:
+                del by_values[wait.values]
 
     def _since(self, row: Row, wait: Wait) -> int:
-        """After which position it reads what is for all; what is for it alone, from its start."""
+        """After which position it reads what is for all."""
         if wait.mode is None:
             return row.since
-        if wait.mode == "competing":
-            return self.last  # it is given what it gets
         _, since = row.subscriptions.get(wait.type, (wait.mode, self.last))
         return since
 
@@ -258,14 +292,30 @@ class Log:
         self._queued.add(position)
         heappush(self._queues[type], position)
 
+    def go_on(self, row: Row) -> None:
+        """An instance may have become free to be given something."""
+        for wait in row.waits.values() if self._resting else ():
+            taker = (row.id, wait.id)
+            if taker in self._resting and not self._is_busy(row, wait.type):
+                self._resting.discard(taker)
+                heappush(self._takers[wait.type], (self._places[taker], *taker))
+
     def _next_free(self, type: str) -> Row | None:
-        for (id, _), wait in self._index.get(type, {}).get(None, {}).get(None, {}).items():
-            row = self._rows[id]
-            if wait.mode != "competing" or row.is_parked:
-                continue
-            if not any(row.inbox[position].envelope.type == type for position in row.given):
-                return row
+        takers = self._takers.get(type, [])
+        while takers:
+            place, id, wait_id = takers[0]
+            if self._places.get((id, wait_id)) == place:
+                if not self._is_busy(self._rows[id], type):
+                    return self._rows[id]
+                self._resting.add((id, wait_id))
+            heappop(takers)
         return None
+
+    @staticmethod
+    def _is_busy(row: Row, type: str) -> bool:
+        return row.is_parked or any(
+            row.inbox[position].envelope.type == type for position in row.given
+        )
 
     def _put_back(self, row: Row, position: int) -> None:
         message = row.inbox.pop(position)
@@ -284,13 +334,18 @@ class Log:
             message = self._messages.pop(position)
             envelope = message.envelope
             del self._by_key[envelope.source, envelope.id]
-            del self._by_type[envelope.type][position]
             if position not in self._read:
                 self.expired.append(
                     Expired(position, message.at, envelope.type, envelope.source, envelope.id)
                 )
             self._read.discard(position)
             self._queued.discard(position)
+        for shapes in self._facets.values() if gone else ():
+            for facets in shapes.values():
+                for facet, found in list(facets.items()):
+                    facets[facet] = [one for one in found if one in self._messages]
+                    if not facets[facet]:
+                        del facets[facet]
         return len(gone)
 
     def _is_wanted(self, message: Message) -> bool:
@@ -333,3 +388,12 @@ class Log:
         for workflow in self._interests.get((type, mode), ()):
             live = self._live.get(workflow, {}).values()
             yield from takewhile(lambda row: row.since < position, live)
+
+
+def _add_facet(message: Message, paths: str | None, facets: Facets) -> None:
+    envelope, values = message.envelope, None
+    if paths is not None:
+        values = match_values(envelope.document, json.loads(paths))
+        if values is None:
+            return  # something is missing: it fits nobody who looks there
+    facets.setdefault((values, envelope.instance_id), []).append(message.position)

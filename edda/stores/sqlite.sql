@@ -79,7 +79,8 @@ CREATE TABLE edda_facet (
 ) WITHOUT ROWID;
 
 -- Open waits, in the order of their registration. `wanted` meets `found`. A wait reads the log
--- after `since`. `mode` is that of its subscription, NULL for an event.
+-- after `since`. `mode` is that of its subscription, NULL for an event. `is_busy`: it competes, and
+-- its instance has been given a message of that queue, or is parked.
 CREATE TABLE edda_wait (
     key INTEGER PRIMARY KEY,
     instance INTEGER NOT NULL,
@@ -89,9 +90,11 @@ CREATE TABLE edda_wait (
     model TEXT,
     on_invalid TEXT NOT NULL,
     mode TEXT,
-    since INTEGER NOT NULL
+    since INTEGER NOT NULL,
+    is_busy INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX edda_wait_instance ON edda_wait (instance);
+CREATE INDEX edda_wait_free ON edda_wait (shape) WHERE mode = 'competing' AND is_busy = 0;
 CREATE INDEX edda_wait_wanted ON edda_wait (shape, wanted);
 
 -- Channels that instances read, and since which position.
@@ -289,8 +292,10 @@ FROM edda_wait AS w JOIN edda_shape AS s ON s.key = w.shape
 WHERE w.instance = ? ORDER BY w.key;
 
 -- name: add_wait
-INSERT INTO edda_wait (instance, id, shape, wanted, model, on_invalid, mode, since)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?);
+INSERT INTO edda_wait (instance, id, shape, wanted, model, on_invalid, mode, since, is_busy)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?7 IS 'competing' AND EXISTS (
+    SELECT 1 FROM edda_given WHERE instance = ?1 AND shape = ?3
+));
 
 -- name: add_interest
 INSERT OR IGNORE INTO edda_interest (workflow, type, mode) VALUES (?, ?, ?);
@@ -321,10 +326,14 @@ ORDER BY position LIMIT 1;
 -- The one that waits longest of those that have nothing given to them.
 SELECT w.instance, i.id
 FROM edda_wait AS w JOIN edda_instance AS i ON i.key = w.instance
-WHERE w.shape = ?1 AND w.wanted = '' AND i.status <> 'stuck' AND NOT EXISTS (
-    SELECT 1 FROM edda_given AS g WHERE g.instance = w.instance AND g.shape = ?1
-)
+WHERE w.shape = ? AND w.mode = 'competing' AND w.is_busy = 0
 ORDER BY w.key LIMIT 1;
+
+-- name: set_busy
+UPDATE edda_wait SET is_busy = ? WHERE instance = ? AND +shape = ?;
+
+-- name: set_parked
+UPDATE edda_wait SET is_busy = ? WHERE instance = ? AND mode = 'competing';
 
 -- name: give
 INSERT INTO edda_given (instance, shape, position) VALUES (?, ?, ?);
@@ -381,6 +390,17 @@ SELECT m.position, m.at, m.type, m.source, m.id, m.text, m.target
 FROM edda_given AS g JOIN edda_message AS m ON m.position = g.position
 WHERE g.instance = :key
 ORDER BY 1;
+
+-- name: is_offered
+-- Whether there may be anything: a quick look, where mostly there is nothing.
+SELECT EXISTS (
+    SELECT 1 FROM edda_wait AS w
+    JOIN edda_facet AS f ON f.shape = w.shape AND f.found = w.wanted
+        AND f.target IN ('', :mine) AND f.position > min(w.since, :born)
+    WHERE w.instance = :key AND NOT EXISTS (
+        SELECT 1 FROM edda_taken AS t WHERE t.instance = w.instance AND t.position = f.position
+    )
+) OR EXISTS (SELECT 1 FROM edda_given WHERE instance = :key);
 
 -- name: same_message
 SELECT text FROM edda_message WHERE source = ? AND id = ?;

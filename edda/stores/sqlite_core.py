@@ -240,6 +240,8 @@ class SqliteCore:
     def retry_stuck(self, instance_id: str | None) -> int:
         """Make stuck instances ready again (one, or all); how many."""
         keys = self._keys(SQL["stuck"], instance_id)
+        for key in keys:
+            self.log.go_on(key)
         self.log.make_ready(SQL["unpark"], keys)
         return len(keys)
 

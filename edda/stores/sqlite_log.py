@@ -140,6 +140,8 @@ class SqliteLog:
         if not waits:
             return ()
         wanted = {"key": key, "mine": as_address(id, ""), "born": born, "limit": waits + OFFERED}
+        if not self._execute(SQL["is_offered"], wanted).fetchone()[0]:
+            return ()
         rows = self._execute(SQL["offered"], wanted)
         return tuple(
             Message(position, as_time(at), Envelope(*envelope)) for position, at, *envelope in rows
@@ -255,9 +257,15 @@ class SqliteLog:
     def give_back(self, key: int, taken: Sequence[int] = ()) -> Woken:
         """A parked instance must not keep what others could take; who is given it instead."""
         woken: Woken = {}
-        for shape in self._give_back(key, taken, set()):
+        returned = self._give_back(key, taken, set())
+        self._execute(SQL["set_parked"], (True, key))
+        for shape in returned:
             woken |= self._compete(shape)
         return woken
+
+    def go_on(self, key: int) -> None:
+        """An instance that was parked competes again."""
+        self._execute(SQL["set_parked"], (False, key))
 
     def _compete(self, shape: int) -> Woken:
         """Give what is in a queue to those who wait, first come, first served."""
@@ -269,6 +277,7 @@ class SqliteLog:
                 return woken
             self._execute(SQL["drop_facet"], (shape, "", QUEUE, queued[0]))
             self._execute(SQL["give"], (free[0], shape, queued[0]))
+            self._execute(SQL["set_busy"], (True, free[0], shape))
             woken[free[0]] = free[1]
 
     def _give_back(self, key: int, taken: Sequence[int], kept: set[int]) -> set[int]:
@@ -278,6 +287,7 @@ class SqliteLog:
             is_taken = position in taken
             if is_taken or shape not in kept:
                 self._execute(SQL["drop_given"], (key, shape, position))
+                self._execute(SQL["set_busy"], (False, key, shape))
             if not is_taken and shape not in kept:
                 self._execute(SQL["add_facet"], (shape, "", QUEUE, position))
                 returned.add(shape)
@@ -323,10 +333,12 @@ class SqliteLog:
 
     def make_ready(self, statement: str, keys: Iterable[int]) -> None:
         """Run a statement that makes instances ready now, for each of these."""
-        now = as_micros(self._clock.now())
-        self._execute_many(
-            statement, [{"now": now, "ticket": self.next_ticket(), "key": key} for key in keys]
-        )
+        found = list(keys)
+        if found:
+            now = as_micros(self._clock.now())
+            self._execute_many(
+                statement, [{"now": now, "ticket": self.next_ticket(), "key": key} for key in found]
+            )
 
     def next_ticket(self) -> int:
         """A number that orders one instant of one process; others are as good as simultaneous."""
