@@ -47,7 +47,7 @@ CREATE TABLE edda.instance (
     waits integer NOT NULL DEFAULT 0,
     channels integer NOT NULL DEFAULT 0,
     problem text
-);
+) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02);
 CREATE INDEX instance_ready ON edda.instance (workflow, ready, ticket) WHERE ready IS NOT NULL;
 CREATE INDEX instance_worker ON edda.instance (worker) WHERE worker IS NOT NULL;
 CREATE INDEX instance_stuck ON edda.instance (key) WHERE status = 'stuck';
