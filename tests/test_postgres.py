@@ -506,6 +506,23 @@ def test_a_spoiled_transaction_says_so(postgres, spoil, expected):
     assert asyncio.run(scenario()) == 1
 
 
+def test_who_goes_away_with_locks_is_ended(postgres):
+    """A process that vanishes between its step and COMMIT keeps nobody waiting for long."""
+
+    async def scenario():
+        async with opened(postgres) as store:
+            lease = (await store.create(new("a", "me"))).claimed.lease
+            async with store.transaction() as transaction:
+                connection = transaction.connection
+                before = await connection.fetchval("SHOW idle_in_transaction_session_timeout")
+                rows = functools.partial(store._database.fetch, connection)
+                await store._commit(step(lease, 1), rows)
+                after = await connection.fetchval("SHOW idle_in_transaction_session_timeout")
+            return before, after, len(await store.history("a"))
+
+    assert asyncio.run(scenario()) == ("0", "10s", 1)
+
+
 def test_transactions_leave_connections_for_the_rest(postgres):
     """However many transactions are open, answers that need another connection get one."""
 

@@ -196,6 +196,13 @@ BEGIN
     END LOOP;
 END $$;
 
+-- Whose process has gone while it holds locks must not keep the others: its transaction is ended.
+CREATE FUNCTION edda.hasten() RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM set_config('idle_in_transaction_session_timeout', '10s', true);
+END $$;
+
 -- Lock types for oneself: nobody accepts an event of them or registers a wait for them then.
 CREATE FUNCTION edda.lock_types(types text[]) RETURNS void
 LANGUAGE plpgsql AS $$
@@ -203,6 +210,7 @@ LANGUAGE plpgsql AS $$
 DECLARE
     one record;
 BEGIN
+    PERFORM edda.hasten();
     FOR one IN SELECT DISTINCT hashtext(type) & 63 AS bucket FROM unnest(types) AS type ORDER BY 1
     LOOP
         PERFORM pg_advisory_xact_lock(hashtext('edda.types'), one.bucket);
@@ -556,6 +564,7 @@ DECLARE
     new_cancel smallint;
     new_waits integer;
 BEGIN
+    PERFORM edda.hasten();
     SELECT * INTO mine FROM edda.instance AS i WHERE i.id = owner_id;
     outcome := 'lost';
     IF NOT FOUND OR mine.worker IS DISTINCT FROM holder OR mine.token <> held
