@@ -591,15 +591,24 @@ class EddaApp:
 
     async def _watch_for_ever(self) -> None:
         while True:
+            changed = None
             try:
-                await self.store.changed()
+                changed = await self.store.changed()
             except StoreError as error:
                 logger.warning("Cannot see what others change: %s", error)
                 await asyncio.sleep(1)
+            if changed is None:
+                if self._worker is not None:
+                    self._worker.wake_all()
+                    self.relay.wake()
+                self._tell_all()
+                continue
             if self._worker is not None:
-                self._worker.wake_all()
-                self.relay.wake()
-            self._tell_all()
+                self._worker.wake(changed.woken)
+                if changed.has_sent:
+                    self.relay.wake()
+            for instance_id in (*changed.woken, *changed.over):
+                self._tell(instance_id)
 
     def _tell(self, instance_id: str) -> None:
         for future in self._waiting.get(instance_id, ()):

@@ -8,7 +8,7 @@ import os
 import re
 import secrets
 import socket
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from edda.errors import StoreUrlError
 from edda.ports import Clock, Store
@@ -23,11 +23,21 @@ WORKER_ID = re.compile(r"@(?P<host>.+):(?P<pid>\d+):(?P<process>[0-9a-f]{8}):[0-
 
 
 class SystemClock:
-    """The machine's clock and its entropy (`ports.Clock`)."""
+    """The machine's clock and its entropy (`ports.Clock`).
+
+    Where many machines share a database, they all follow its clock.
+    """
+
+    def __init__(self) -> None:
+        self._ahead = timedelta(0)  # how far the one that is followed is ahead of the machine's
 
     def now(self) -> datetime:
         """The present in UTC."""
-        return datetime.now(UTC)
+        return datetime.now(UTC) + self._ahead
+
+    def follow(self, now: datetime, before: datetime, after: datetime) -> None:
+        """It was `now` elsewhere at some time from `before` to `after` of this clock."""
+        self._ahead += max(now - after, timedelta(0)) - max(before - now, timedelta(0))
 
     def entropy(self, bits: int) -> int:
         """Bits from the operating system."""
@@ -49,8 +59,23 @@ def open_store(url: object, clock: Clock) -> Store:
                 raise StoreUrlError(url, "names no file")
             return SqliteStore(rest[1:], clock)
         case "postgresql" | "postgres":
-            raise StoreUrlError(url, "needs the PostgreSQL store, which this version has not")
+            return _open_postgres(url, clock)
     raise StoreUrlError(url, f"has the unknown scheme {scheme!r}")
+
+
+def _open_postgres(url: str, clock: Clock) -> Store:
+    try:
+        from edda.stores.postgres import PostgresStore  # noqa: PLC0415 - asyncpg is an extra
+    except ModuleNotFoundError as error:
+        if error.name != "asyncpg":
+            raise
+        raise StoreUrlError(
+            url.partition("://")[0] + "://...",
+            "needs asyncpg, which is not installed (`pip install edda-durable[postgres]`)",
+        ) from error
+    # One clock for all machines: the database's, unless a test has one of its own.
+    follow = clock.follow if isinstance(clock, SystemClock) else None
+    return PostgresStore(url, clock, follow=follow)
 
 
 def worker_id(service_name: str) -> str:

@@ -24,6 +24,7 @@ from edda.history import Event, Started
 __all__ = [
     "Activities",
     "Call",
+    "Changed",
     "Claimed",
     "Clock",
     "Commit",
@@ -259,7 +260,17 @@ class Expired:
     id: str
 
 
-# Whether a wait refuses an event: why, or None. Called inside the store's transaction.
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """What other processes did: woke these instances, ended those, put something in the outbox."""
+
+    woken: tuple[str, ...] = ()
+    over: tuple[str, ...] = ()
+    has_sent: bool = False
+
+
+# Whether a wait with a model refuses an event: why, or None. Called inside the store's transaction
+# or before it, and again when that must be repeated.
 Judge = Callable[[Wait, Envelope], str | None]
 
 
@@ -395,8 +406,8 @@ class Store(Protocol):
     ) -> list[Instance]:
         """Instances by id, at most `limit`, those after the id `after`."""
 
-    async def changed(self) -> None:
-        """Return when another process may have changed something; may wait for ever."""
+    async def changed(self) -> Changed | None:
+        """Return what another process changed, None for anything; may wait for ever."""
 
 
 class Clock(Protocol):

@@ -24,78 +24,72 @@ SEEING = ("edda_coverage", "edda_coverage_fail_under", "edda_coverage_json", "ed
 FIXTURES = frozenset({"edda_sim", "edda_async_sim"})
 
 
+OPTIONS: dict[str, dict[str, Any]] = {
+    "--edda-store": {
+        "choices": ("memory", "sqlite"),
+        "default": "memory",
+        "help": "the store that simulations run on (default: memory)",
+    },
+    "--edda-lint": {
+        "action": "store_true",
+        "help": "look for nondeterminism in the workflows of edda_lint_paths, without running them",
+    },
+    "--edda-update": {
+        "action": "store_true",
+        "help": "write the golden histories that tests ask for, where they do not fit",
+    },
+    "--edda-perturb": {
+        "choices": ("on", "off"),
+        "default": "on",
+        "help": "replay golden histories under other hash seeds, time zones, locales (default: on)",
+    },
+    "--edda-guard": {
+        "choices": ("strict", "warn", "off"),
+        "help": "what becomes of workflow code that no replay can repeat (default: edda_guard)",
+    },
+    "--edda-schedule": {
+        "metavar": "TOKEN",
+        "help": "run explored tests under this one schedule, as printed with a failure: edda1-...",
+    },
+    "--edda-coverage": {
+        "action": "store_true",
+        "help": "show which outcomes of which call sites of workflows the tests went through",
+    },
+    "--edda-coverage-fail-under": {
+        "type": float,
+        "metavar": "PERCENT",
+        "help": "fail when fewer of the possible outcomes were seen",
+    },
+    "--edda-coverage-json": {"metavar": "FILE", "help": "write the outcome coverage as JSON"},
+    "--edda-coverage-points": {
+        "action": "store_true",
+        "help": "count a crash and a cancellation at each call site as outcomes too",
+    },
+    "--edda-report": {"metavar": "FILE", "help": "write a page (HTML) of all simulated tests"},
+}
+SETTINGS: dict[str, dict[str, Any]] = {
+    "edda_lint_paths": {
+        "type": "paths",
+        "help": "files and folders that --edda-lint reads (default: the root folder)",
+    },
+    "edda_guard": {
+        "help": "what becomes of workflow code no replay can repeat: strict (default), warn, off",
+        "default": "strict",
+    },
+    "edda_freeze": {
+        "help": "how virtual time is shown to code: freezegun (default), time-machine or off",
+        "default": "freezegun",
+    },
+}
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`--edda-store`, `--edda-lint`, and the settings of the clock."""
+    """The options of the command line, and the settings of the project's file."""
     group = parser.getgroup("edda", "durable workflows in virtual time")
-    group.addoption(
-        "--edda-store",
-        choices=("memory", "sqlite"),
-        default="memory",
-        help="the store that simulations run on (default: memory)",
-    )
-    group.addoption(
-        "--edda-lint",
-        action="store_true",
-        help="look for nondeterminism in the workflows of edda_lint_paths, without running them",
-    )
-    parser.addini(
-        "edda_lint_paths",
-        type="paths",
-        help="files and folders that --edda-lint reads (default: the root folder)",
-    )
-    group.addoption(
-        "--edda-update",
-        action="store_true",
-        help="write the golden histories that tests ask for, where they do not fit",
-    )
-    group.addoption(
-        "--edda-perturb",
-        choices=("on", "off"),
-        default="on",
-        help="replay golden histories under other hash seeds, time zones, locales (default: on)",
-    )
-    group.addoption(
-        "--edda-guard",
-        choices=("strict", "warn", "off"),
-        help="what becomes of workflow code that no replay can repeat (default: edda_guard)",
-    )
-    parser.addini(
-        "edda_guard",
-        help="what becomes of workflow code that no replay can repeat: strict (default), warn, off",
-        default="strict",
-    )
-    group.addoption(
-        "--edda-schedule",
-        metavar="TOKEN",
-        help="run explored tests under this one schedule, as printed with a failure: edda1-...",
-    )
-    group.addoption(
-        "--edda-coverage",
-        action="store_true",
-        help="show which outcomes of which call sites of workflows the tests went through",
-    )
-    group.addoption(
-        "--edda-coverage-fail-under",
-        type=float,
-        metavar="PERCENT",
-        help="fail when fewer of the possible outcomes were seen",
-    )
-    group.addoption(
-        "--edda-coverage-json", metavar="FILE", help="write the outcome coverage as JSON"
-    )
-    group.addoption(
-        "--edda-coverage-points",
-        action="store_true",
-        help="count a crash and a cancellation at each call site as outcomes too",
-    )
-    group.addoption(
-        "--edda-report", metavar="FILE", help="write a page (HTML) of all simulated tests"
-    )
-    parser.addini(
-        "edda_freeze",
-        help="how virtual time is shown to code: freezegun (default), time-machine or off",
-        default="freezegun",
-    )
+    for name, option in OPTIONS.items():
+        group.addoption(name, **option)
+    for name, setting in SETTINGS.items():
+        parser.addini(name, **setting)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -6,12 +6,17 @@ import re
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from edda import EddaApp
-from edda.doors import is_dead, worker_id
+from edda.doors import SystemClock, is_dead, open_store, worker_id
+from edda.errors import StoreUrlError
+from edda.stores.memory import MemoryStore
+from edda.stores.postgres import PostgresStore
+from edda.stores.sqlite import SqliteStore
 
 ROOT = Path(__file__).parent.parent
 
@@ -34,6 +39,49 @@ async def main(url):
         await app.start(patient, 60.0, instance_id="one")
         await asyncio.sleep(60)
 """
+
+
+@pytest.mark.parametrize(
+    ("url", "kind"),
+    [
+        ("memory://", MemoryStore),
+        ("sqlite:///edda.db", SqliteStore),
+        ("postgresql://me@host/db", PostgresStore),
+        ("postgres://me:secret@host/db?schema=orders", PostgresStore),
+    ],
+)
+def test_a_url_names_a_store(url, kind):
+    """The scheme of a URL says which store it is; none is opened yet, or shows a password."""
+    store = open_store(url, SystemClock())
+    assert isinstance(store, kind)
+    assert "secret" not in repr(store)
+
+
+def test_without_its_driver_a_store_says_what_to_install(monkeypatch):
+    """A PostgreSQL URL without asyncpg names the extra that brings it, and not the password."""
+    for name in [name for name in sys.modules if name.startswith("edda.stores.postgres")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "asyncpg", None)
+    with pytest.raises(StoreUrlError) as caught:
+        open_store("postgresql://me:secret@host/db", SystemClock())
+    assert str(caught.value).startswith(
+        "The database URL 'postgresql://...' needs asyncpg, which is not installed "
+        "(`pip install edda-durable[postgres]`). Use memory://"
+    )
+
+
+def test_a_clock_follows_another_one():
+    """A clock that follows is moved as far as it must be wrong, and no further."""
+    clock = SystemClock()
+    hour, second = timedelta(hours=1), timedelta(seconds=1)
+    now = clock.now()
+    clock.follow(now, now - second, now + second)  # what is possible changes nothing
+    assert abs(clock.now() - datetime.now(UTC)) < second / 2
+    clock.follow(now + hour, now - second, now)
+    assert hour - second < clock.now() - datetime.now(UTC) <= hour
+    now = clock.now()
+    clock.follow(now - hour, now, now + second)
+    assert abs(clock.now() - datetime.now(UTC)) < second
 
 
 def test_a_worker_of_this_process_is_alive():

@@ -42,9 +42,10 @@ from edda.ports import Commit, Status, Wait
 from edda.stores.memory import MemoryStore
 from edda.stores.sqlite import DirectSqliteStore
 from edda_testkit import Simulation
+from tests.postgres_blocking import BlockingStore
 
 ROOT = Path(__file__).resolve().parents[1]
-STORES = {"memory": MemoryStore, "sqlite": DirectSqliteStore}
+STORES = {"memory": MemoryStore, "sqlite": DirectSqliteStore, "postgres": None}
 ONCE = RetryPolicy(max_attempts=1)
 
 
@@ -56,6 +57,9 @@ def world(request):
         return Simulation(**{"store": make.store, **options})
 
     make.store = STORES[request.param]
+    if make.store is None:
+        urls = request.getfixturevalue("postgres_urls")
+        make.store = lambda clock: BlockingStore(urls(), clock)
     return make
 
 

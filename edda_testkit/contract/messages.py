@@ -263,7 +263,7 @@ async def a_broken_judge_changes_nothing(bench: Bench) -> None:
     def judge(one: Wait, event: Envelope) -> str | None:
         raise ZeroDivisionError(f"{one.id} {event.id}")
 
-    await bench.suspend("a", wait("sent:1", "sent"))
+    await bench.suspend("a", wait("sent:1", "sent", model="m:M"))
     batch = [bench.event("paid", id="e"), bench.event("sent", id="f")]
     (raised,) = await asyncio.gather(bench.store.deliver(batch, judge), return_exceptions=True)
     same(type(raised), ZeroDivisionError)
