@@ -122,16 +122,17 @@ def send_to(
     return _publish(ctx, "send_to", channel, data, metadata, instance_id, site)
 
 
-def message_of(
+def message_of(  # noqa: PLR0917 - those of publish and send_to
     channel: str,
     data: Any,
     metadata: Mapping[str, Any] | None,
     instance_id: str | None,
     at: datetime,
+    id: str | None = None,
 ) -> Envelope:
     """A message for a channel, as an event that can be accepted (`app.publish`)."""
     attributes = _attributes("publish", channel, metadata, instance_id)
-    return as_envelope({**attributes, "id": secrets.token_hex(16), "time": at}, data)
+    return as_envelope({**attributes, "id": id or secrets.token_hex(16), "time": at}, data)
 
 
 # ---- Helpers ---------------------------------------------------------------------------------

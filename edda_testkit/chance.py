@@ -74,7 +74,7 @@ class Chance:
         self._duplicates = options.duplicates
         self._reorders = options.reorder
         self._workers = options.workers
-        self._uncommitted: dict[AtCall, Turn] = {}
+        self._uncommitted: dict[AtCall, tuple[Turn, AtCall]] = {}  # and its key in the ledger
         self._delivered: list[Envelope] = []
         self._redelivered = 0
         self._version = 0
@@ -240,14 +240,16 @@ class Chance:
 
     def began(self, turn: Turn, id: str) -> None:
         """A call is executed; its effect may be had from now on."""
-        self.executed[turn.instance_id, id] += 1
-        self._uncommitted[turn.instance_id, id] = turn
+        key = (turn.machine.scope, id)
+        self.executed[key] += 1
+        self._uncommitted[turn.instance_id, id] = (turn, key)
 
     def lose(self, turn: Turn) -> None:
         """A turn is gone, with what it had not committed."""
-        for key in [key for key, one in self._uncommitted.items() if one is turn]:
-            del self._uncommitted[key]
-            self.lost[key] += 1
+        for at, (one, key) in list(self._uncommitted.items()):
+            if one is turn:
+                del self._uncommitted[at]
+                self.lost[key] += 1
 
     def crashed(self, worker: Worker | None) -> None:
         """A worker has died."""

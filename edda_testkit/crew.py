@@ -157,6 +157,10 @@ class Crew(Calls):
             self._end(turn)
             self.lapse([turn])
             return
+        while self.store.rounds:
+            instance_id, events = self.store.rounds.pop()
+            run = self.runs[instance_id]
+            run.rounds.append((run.workflow, events))
         gone = [worker.tasks.pop((turn, id)) for id in step.dropped if (turn, id) in worker.tasks]
         self._cancel(worker, gone)
         for call in step.calls:

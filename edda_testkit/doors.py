@@ -15,6 +15,7 @@ from cloudevents.core.v1.event import CloudEvent
 
 from edda.errors import StoreUnavailableError
 from edda.events import Envelope, as_cloudevent
+from edda.history import Event
 from edda.ports import (
     Commit,
     Committed,
@@ -87,6 +88,7 @@ class SimulatedStore:
     def __init__(self, inner: Store) -> None:
         self.inner = inner
         self.commits = 0
+        self.rounds: list[tuple[str, tuple[Event, ...]]] = []  # histories that `ctx.recur` ended
         self.refused: set[Wait] = set()  # the waits that turned an event away
         self.log: list[tuple[str, int]] = []  # of each commit: the instance, its history's length
         self.changes = 0  # of what can be claimed, as far as it did not come with time
@@ -145,7 +147,13 @@ class SimulatedStore:
             when = self.judge_commit(commit)
         if when == "before":
             raise _unavailable("commit", when)
+        id = commit.lease.instance_id
+        past: tuple[Event, ...] = ()
+        if commit.restart is not None:
+            past = (*await self.inner.history(id), *commit.events)
         committed = await apply(commit)
+        if past:
+            self.rounds.append((id, past))
         self.commits += 1
         self.log.append((commit.lease.instance_id, commit.expected_length + len(commit.events)))
         self.changes += committed.is_released or reaches_others(commit)

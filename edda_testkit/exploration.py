@@ -289,11 +289,13 @@ def _outcome_of(run: Run) -> tuple[str, str, Any]:
 def _check_ledger(sim: Simulation) -> None:
     recorded: dict[tuple[str, str], int] = {}
     for run in sim.runs:
-        for event in run.history:
-            if isinstance(event, Answered):
-                recorded[run.id, event.id] = event.attempts
-            elif isinstance(event, Attempted):
-                recorded[run.id, event.id] = event.attempt
+        for round, events in enumerate([*(events for _, events in run.rounds), run.history]):
+            scope = f"{run.id}~{round}" if round else run.id
+            for event in events:
+                if isinstance(event, Answered):
+                    recorded[scope, event.id] = event.attempts
+                elif isinstance(event, Attempted):
+                    recorded[scope, event.id] = event.attempt
     for (instance_id, id), (executed, lost) in sim.executions.items():
         most = max(1, recorded.get((instance_id, id), 1)) + lost
         assert executed <= most, (

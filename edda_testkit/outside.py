@@ -4,13 +4,14 @@ Inside `concurrently()` nothing happens yet: what is asked for is queued, and wh
 the schedule decides what falls where.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any, ParamSpec, TypeVar
 
 from cloudevents.core.v1.event import CloudEvent
 
+from edda.channel import message_of
 from edda.events import Envelope, as_cloudevent, as_envelope
 from edda_testkit.clock import as_utc
 from edda_testkit.driver import Driver
@@ -50,6 +51,21 @@ class Outside:
             envelope = as_envelope(known, data)
         self._happen(at, envelope, "send")
         return as_cloudevent(envelope)
+
+    def publish(
+        self,
+        channel: str,
+        data: Any,
+        metadata: Mapping[str, Any] | None,
+        instance_id: str | None,
+        at: datetime | None,
+    ) -> str:
+        """Publish a message, to all or to one instance, now or at an instant; its id."""
+        self._made_up += 1
+        id, time = f"message-{self._made_up}", at or self._driver.now
+        envelope = message_of(channel, data, metadata, instance_id, time, id)
+        self._happen(at, envelope, "publish")
+        return envelope.id
 
     def duplicate(self, event: CloudEvent, id: str | None) -> CloudEvent:
         """Deliver an event again, with the same id or another."""
@@ -192,8 +208,9 @@ class Outdoors:
     def concurrently(self) -> Iterator[None]:
         """Let what the block asks for happen when it ends, in an order of the schedule's choosing.
 
-        Takes `start send duplicate call advance cancel crash`; each may fall between any two
-        commits of what runs beside it. Without exploration the order is the written one.
+        Takes `start send publish send_to duplicate call advance cancel crash`; each may fall
+        between any two commits of what runs beside it. Without exploration the order is the
+        written one.
         """
         self._open_for("concurrently")
         with self._outside.concurrently():
@@ -226,6 +243,35 @@ class Outdoors:
         self._open_for("send", is_queued=True)
         attributes = {"source": source, "subject": subject, "id": id, **extensions}
         return self._outside.send(event, data, attributes, self._outside.instant(after, at))
+
+    def publish(
+        self,
+        channel: str,
+        data: Any,
+        metadata: Mapping[str, Any] | None = None,
+        *,
+        after: float | timedelta | None = None,
+        at: datetime | None = None,
+    ) -> str:
+        """Publish a message to a channel, now or later, and return its id."""
+        self._open_for("publish", is_queued=True)
+        when = self._outside.instant(after, at)
+        return self._outside.publish(channel, data, metadata, None, when)
+
+    def send_to(
+        self,
+        run: Run,
+        channel: str,
+        data: Any,
+        metadata: Mapping[str, Any] | None = None,
+        *,
+        after: float | timedelta | None = None,
+        at: datetime | None = None,
+    ) -> str:
+        """Send a message of a channel to one run alone, now or later, and return its id."""
+        self._open_for("send_to", is_queued=True)
+        when = self._outside.instant(after, at)
+        return self._outside.publish(channel, data, metadata, run.id, when)
 
     def duplicate(self, event: CloudEvent, *, id: str | None = None) -> CloudEvent:
         """Deliver an event again: the same id, or another (`id="fresh"` makes one up)."""

@@ -1,6 +1,6 @@
 """What a test holds of one instance: its status, result, history and waits. Views only."""
 
-from collections.abc import Collection, Coroutine, Iterable, Iterator
+from collections.abc import Collection, Coroutine, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, Protocol, TypeVar
@@ -87,6 +87,8 @@ class Run:
         self._kept: tuple[Instance, list[Event], list[Waiting], datetime | None] | None = None
         self.id = id
         self.workflow = workflow
+        # Its histories that `ctx.recur` has ended, with the code of that time.
+        self.rounds: list[tuple[Workflow[..., Any], Sequence[Event]]] = []
 
     def __repr__(self) -> str:
         return f"<Run {self.label}, {self.status}>"

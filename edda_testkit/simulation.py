@@ -334,6 +334,8 @@ class Simulation(Outdoors, Faults, Witness):
                 for run in self.runs:
                     if run.id in self._driver.abandoned:
                         continue  # the test has been told why
+                    for workflow, events in run.rounds:
+                        check_replay(workflow, run.id, events, (), self._guard)
                     check_replay(run.workflow, run.id, run.history, run.uncommitted, self._guard)
 
     def close(self) -> None:

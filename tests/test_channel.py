@@ -28,8 +28,7 @@ async def reader(ctx, mode: str, count: int, channel: str = "news", timeout: flo
 
 def say(sim, *messages, channel="news"):
     for message in messages:
-        sim.wait(sim.app.publish(channel, message))
-    sim.run()
+        sim.publish(channel, message)
 
 
 # ---- receive: suspends, completes, still waiting ----------------------------------------------
@@ -78,7 +77,7 @@ def test_a_message_in_full(sim):
 
     run = sim.start(once)
     said = sim.now
-    message_id = sim.wait(sim.app.publish("news", None, {"by": ["me", 1]}))
+    message_id = sim.publish("news", None, {"by": ["me", 1]})
     sim.run()
     assert run.result == [message_id, "news", None, {"by": ["me", 1]}]
     (event,) = run.received
@@ -219,7 +218,7 @@ def test_direct_takes_only_what_is_sent_to_it(sim):
     other = sim.start(reader, "direct", 1)
     listener = sim.start(reader, "broadcast", 1)
     say(sim, "for all")
-    sim.wait(sim.app.send_to(mine.id, "news", "for you"))
+    sim.send_to(mine, "news", "for you")
     sim.run()
     assert mine.result == ["for you"]
     assert other.status == "waiting_for_message"
@@ -230,7 +229,7 @@ def test_what_is_sent_reaches_subscribers_of_each_mode(sim):
     """An addressed message is seen by its instance, however it has subscribed, and by no other."""
     for mode in ("broadcast", "competing", "direct"):
         run, other = sim.start(reader, mode, 1), sim.start(reader, mode, 1)
-        sim.wait(sim.app.send_to(run.id, "news", mode))
+        sim.send_to(run, "news", mode)
         sim.run()
         assert run.result == [mode]
         assert other.status == "waiting_for_message"

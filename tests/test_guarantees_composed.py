@@ -159,11 +159,11 @@ def test_a_competing_message_has_one_taker(world):
     with world() as sim:
         workers = [sim.start(worker, 2) for _ in range(4)]
         for job in range(4):
-            sim.wait(sim.app.publish("jobs", job))
+            sim.publish("jobs", job)
         sim.crash()
         workers[0].cancel()
         for job in range(4, 8):
-            sim.wait(sim.app.publish("jobs", job))
+            sim.publish("jobs", job)
         crashing(sim)
         done = [job for run in workers[1:] for job in run.result]
         assert len(done) == len(set(done)) == 6
@@ -184,7 +184,7 @@ def test_recurring_loses_no_message(world):
     with world() as sim:
         run = sim.start(loop)
         for n in range(5):
-            sim.wait(sim.app.publish("ticks", n))
+            sim.publish("ticks", n)
         crashing(sim)
         assert run.result == [0, 1, 2, 3, 4]
 

@@ -2,6 +2,8 @@
 
 import asyncio
 
+import pytest
+
 from edda import (
     ArgumentError,
     activity,
@@ -15,6 +17,7 @@ from edda import (
     workflow,
 )
 from edda.history import Started
+from edda_testkit import NotReplayableRun, check_crashes
 
 
 @activity
@@ -86,7 +89,7 @@ def test_recur_keeps_subscriptions_and_messages(sim):
 
     run = sim.start(loop)
     for n in range(4):
-        sim.wait(sim.app.publish("ticks", n))
+        sim.publish("ticks", n)
     for _ in range(4):
         sim.send("next")
     assert run.result == [0, 1, 2, 3]
@@ -228,3 +231,38 @@ def test_every_round_is_replayed(sim):
     sim.deploy(counting)
     sim.run(until=run)
     assert run.result == 3
+
+
+def test_rounds_that_are_over_are_replayed_too(world):
+    """A test fails for code that is not deterministic, also when its history is gone."""
+    seen = []
+
+    @workflow
+    async def forgetful(ctx, n: int = 0):
+        seen.append(n)
+        await wait_timer(ctx, 1 if len(seen) < 3 else 2)
+        await (note(ctx, n) if len(seen) < 3 else publish(ctx, "x", 1))
+        if n == 2:
+            return
+        await ctx.recur(n=n + 1)
+
+    with pytest.raises(NotReplayableRun), world() as sim:
+        sim.stub(note, returns="x")
+        sim.start(forgetful)
+        sim.run()
+
+
+def test_the_ledger_counts_each_round(world):
+    """A step of each round is executed once in it, wherever the worker is killed."""
+
+    @workflow
+    async def noting(ctx, n: int = 0):
+        await note(ctx, n)
+        if n == 2:
+            return
+        await ctx.recur(n=n + 1)
+
+    def scenario(sim):
+        sim.run(until=sim.start(noting))
+
+    check_crashes(scenario)
