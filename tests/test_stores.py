@@ -150,6 +150,11 @@ def test_direct_methods_never_suspend():
 # ---- Statements --------------------------------------------------------------------------------
 
 
+def test_no_placeholder_has_a_number():
+    """Python 3.12 takes `?1` for a name, and warns when it is given a sequence."""
+    assert [name for name, text in SQL.items() if re.search(r"\?\d", text)] == []
+
+
 def test_every_statement_is_used():
     """Each named statement of sqlite.sql is asked for somewhere, and none that is not there."""
     sources = [
@@ -168,9 +173,9 @@ def test_no_statement_reads_a_whole_table(name):
     connection = sqlite3.connect(":memory:")
     with contextlib.closing(connection):
         connection.executescript(SQL["schema"])
-        named = dict.fromkeys(re.findall(r":(\w+)", SQL[name]))
-        numbered = re.findall(r"\?(\d)", SQL[name])
-        values = named or (None,) * (len(set(numbered)) or SQL[name].count("?"))
+        bare = re.sub(r"'[^']*'|--.*", "", SQL[name])
+        named = dict.fromkeys(re.findall(r":(\w+)", bare))
+        values = named or (None,) * bare.count("?")
         plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {SQL[name]}", values)]
     scans = [line for line in plan if re.match(r"SCAN (edda|[a-z]$|[a-z] )", line)]
     assert [line for line in scans if "USING INDEX edda_instance_stuck" not in line] == []

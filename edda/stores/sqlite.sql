@@ -293,9 +293,10 @@ WHERE w.instance = ? ORDER BY w.key;
 
 -- name: add_wait
 INSERT INTO edda_wait (instance, id, shape, wanted, model, on_invalid, mode, since, is_busy)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?7 IS 'competing' AND EXISTS (
-    SELECT 1 FROM edda_given WHERE instance = ?1 AND shape = ?3
-));
+VALUES (:key, :id, :shape, :wanted, :model, :on_invalid, :mode, :since,
+    :mode IS 'competing' AND EXISTS (
+        SELECT 1 FROM edda_given WHERE instance = :key AND shape = :shape
+    ));
 
 -- name: add_interest
 INSERT OR IGNORE INTO edda_interest (workflow, type, mode) VALUES (?, ?, ?);

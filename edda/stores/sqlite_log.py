@@ -210,20 +210,17 @@ class SqliteLog:
         since = 0 if wait.mode == "competing" else born
         if wait.mode in ("broadcast", "direct"):
             since = self._execute(SQL["subscribed_since"], (key, wait.type)).fetchone()[0]
-        shape = self._shape(wait.type, as_shape(wait))
-        self._execute(
-            SQL["add_wait"],
-            (
-                key,
-                wait.id,
-                shape,
-                wait.values or "",
-                wait.model,
-                wait.on_invalid,
-                wait.mode,
-                since,
-            ),
-        )
+        row = {
+            "key": key,
+            "id": wait.id,
+            "shape": self._shape(wait.type, as_shape(wait)),
+            "wanted": wait.values or "",
+            "model": wait.model,
+            "on_invalid": wait.on_invalid,
+            "mode": wait.mode,
+            "since": since,
+        }
+        self._execute(SQL["add_wait"], row)
         interest = (workflow, wait.type, wait.mode or "")
         if interest not in self._interests:
             self._execute(SQL["add_interest"], interest)
