@@ -1053,6 +1053,29 @@ LANGUAGE sql AS $$
     ORDER BY m.position LIMIT most
 $$;
 
+-- Every statement of these is a few look-ups by index, however large the tables, and whatever
+-- their statistics say about the time when they were small: plans are kept for long.
+DO $do$
+DECLARE
+    one regprocedure;
+    setting text;
+BEGIN
+    FOR one IN
+        SELECT p.oid FROM pg_proc AS p
+        WHERE p.pronamespace = (
+            SELECT relnamespace FROM pg_class WHERE oid = 'edda.instance'::regclass
+        ) AND p.proname IN (
+            'create', 'claim', 'commit', 'deliver', 'renew', 'free', 'request_cancel', 'expiring'
+        )
+    LOOP
+        FOREACH setting IN ARRAY ARRAY[
+            'enable_seqscan', 'enable_hashjoin', 'enable_mergejoin', 'jit'
+        ] LOOP
+            EXECUTE format('ALTER FUNCTION %s SET %I = off', one, setting);
+        END LOOP;
+    END LOOP;
+END $do$;
+
 -- name: version
 SELECT version FROM edda.version;
 
