@@ -194,6 +194,16 @@ class Workflow(Generic[P, R]):
             return self._launch(args[0], site, args[1:], kwargs, is_awaited=False)
         return self._start(args, kwargs)
 
+    @overload
+    def run(
+        self, ctx: WorkflowContext, *args: P.args, **kwargs: P.kwargs
+    ) -> Coroutine[Any, Any, R]: ...
+
+    @overload
+    def run(
+        self, ctx: WorkflowContext, *args: Any, instance_id: str, **kwargs: Any
+    ) -> Coroutine[Any, Any, R]: ...
+
     def run(self, ctx: WorkflowContext, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, R]:
         """Start a child instance from workflow code, once, and wait for its result.
 

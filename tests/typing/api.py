@@ -5,11 +5,19 @@ from typing import Any, assert_type
 from pydantic import BaseModel
 
 from edda import (
+    ChannelMessage,
     EddaApp,
     ReceivedEvent,
     RetryPolicy,
     WorkflowContext,
     activity,
+    compensation,
+    on_failure,
+    publish,
+    receive,
+    register_compensation,
+    subscribe,
+    wait_any,
     wait_event,
     wait_timer,
     workflow,
@@ -68,12 +76,39 @@ async def generic(ctx: WorkflowContext, *, items: list[int], by: str = "sum") ->
     return {by: sum(items)}
 
 
+@compensation
+async def undo(ctx: WorkflowContext, order_id: str) -> None: ...
+
+
+@activity
+@on_failure(undo)
+async def ship(ctx: WorkflowContext, order_id: str) -> int:
+    return 1
+
+
+@workflow
+async def composed(ctx: WorkflowContext, order_id: str) -> float:
+    assert_type(await ship(ctx, order_id), int)
+    await ship(ctx, 5)  # type: ignore[call-overload]
+    assert_type(await order.run(ctx, order_id), float)
+    assert_type(await order.run(ctx, order_id, instance_id="O-1"), float)
+    await order.run(ctx, 5)  # type: ignore[call-overload]
+    assert_type(await order.start(ctx, order_id), str)
+    assert_type(await wait_any(ctx, {"paid": Paid, "lost": None}), ReceivedEvent[Any])
+    assert_type(await receive(ctx, "news", 5), ChannelMessage)
+    assert_type(await publish(ctx, "news", 1), str)
+    await subscribe(ctx, "news", "loud")  # type: ignore[arg-type]
+    await register_compensation(ctx, undo, order_id)
+    await ctx.recur(order_id=order_id)
+
+
 async def main(app: EddaApp) -> None:
     assert_type(await order.start(order_id="1"), str)
     assert_type(await other.start(), str)
-    await order.start(order_id=1)  # type: ignore[arg-type]
-    await order.start()  # type: ignore[call-arg]
-    await other.start(1)  # type: ignore[call-arg]
+    await order.start(order_id=1)  # type: ignore[call-overload]
+    await order.start()  # type: ignore[call-overload]
+    await other.start(1)  # type: ignore[call-overload]
+    assert_type(await order.start(order_id="1", instance_id="O-1"), str)
     assert_type(await generic.start(items=[1], by="sum"), str)
     await generic.start(items=["a"])  # type: ignore[list-item]
     assert_type(order.name, str)
