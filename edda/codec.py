@@ -79,9 +79,10 @@ class Value:
         """The JSON text and the value as it comes back. Raises `EncodingError`."""
         adapter = self.adapter
         try:
-            # No warnings: a value that is not of its annotated type is an error below.
+            # No warnings: a value that is not of its annotated type is an error below. (Said as
+            # "none", pydantic takes 1 µs longer.)
             # Past `dump_json` and `validate_json`, which do the same with a hundred options.
-            text = adapter.serializer.to_json(value, by_alias=True, warnings="none").decode()
+            text = adapter.serializer.to_json(value, by_alias=True, warnings=False).decode()
             back = adapter.validator.validate_json(text)
         except ValidationError as error:
             raise EncodingError(self.what, "; ".join(problems(error))) from error
