@@ -134,7 +134,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
     # All control flow of a workflow is in this one function.
     def run(self) -> None:
         """Run what is ready, and what becomes ready by it, until nothing is."""
-        if not self.is_running():
+        if asyncio._get_running_loop() is not self:
             with self.running():
                 return self.run()
         ready = self._ready
