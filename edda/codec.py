@@ -184,11 +184,9 @@ class Parameters:
     def _bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         if self._order is not None and len(args) + len(kwargs) == len(self._order):
             given = dict(zip(self._order, args))  # noqa: B905 - the rest is in kwargs
-            if not kwargs:  # every argument is given, as most calls do
+            given.update(kwargs)
+            if tuple(given) == self._order:  # every argument, in order, as most calls give them
                 return given
-            left = self._order[len(args) :]
-            if kwargs.keys() == set(left):
-                return given | {name: kwargs[name] for name in left}
         try:
             return dict(self._signature.bind(*args, **kwargs).arguments)
         except TypeError as error:

@@ -280,7 +280,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
 # ---- Call sites ------------------------------------------------------------------------------
 
 _ASYNCIO = os.path.join(os.path.dirname(asyncio.__file__), "")
-_EDDA = os.path.join(os.path.dirname(__file__), "")
+_ENGINE = (_ASYNCIO, os.path.join(os.path.dirname(__file__), ""))
 
 
 def call_site(frame: FrameType) -> str:
@@ -303,9 +303,12 @@ def source_name(path: str, module: str) -> str:
 
 def user_site(frame: FrameType | None) -> str:
     """The innermost call site outside asyncio and this package, or `"?"`."""
-    while frame is not None and frame.f_code is not WorkflowLoop.run.__code__:
-        if not frame.f_code.co_filename.startswith((_ASYNCIO, _EDDA)):
+    while frame is not None:
+        code = frame.f_code
+        if not code.co_filename.startswith(_ENGINE):
             return call_site(frame)
+        if code is WorkflowLoop.run.__code__:
+            break
         frame = frame.f_back
     return "?"
 
