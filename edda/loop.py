@@ -173,6 +173,8 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         """Close every coroutine that is still suspended. No `except Exception` runs (law T4)."""
         self._ready.clear()
         self._closed = True
+        if not self.tasks:
+            return
         with self.running():
             for task in reversed(self.tasks):
                 if not task.done():

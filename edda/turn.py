@@ -140,6 +140,7 @@ class Turn:
         """Replay the history and take the first step. Parks the instance when it diverges."""
         try:
             self.machine.replay(self._history)
+            self._collect()
         except _UNFIT as error:
             return await self._park(error)
         finally:
@@ -255,7 +256,6 @@ class Turn:
     # ---- Taking what is ready --------------------------------------------------------------------
 
     def _take_what_is_ready(self) -> None:
-        self._collect()
         if self._cancel_requested and self.machine.outcome is None:
             self._cancel_requested = False
             self._feed(CancelRequested(self.machine.next_seq, self._time()))
