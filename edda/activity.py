@@ -26,6 +26,8 @@ __all__ = ["COMPENSATION", "Activity", "ActivityContext", "activity"]
 # What `@on_failure` leaves on a function that becomes an activity later.
 COMPENSATION = "__edda_compensation__"
 
+_logger = logging.getLogger("edda.activity")
+
 P = ParamSpec("P")
 R = TypeVar("R")
 C = TypeVar("C")
@@ -44,7 +46,7 @@ class ActivityContext:
     activity_id: str
     attempt: int
     idempotency_key: str
-    logger: logging.Logger = field(default_factory=lambda: logging.getLogger("edda.activity"))
+    logger: logging.Logger = _logger
     # Where `connection` and `send_event_transactional` lead to; the engine fills them.
     transaction: Any = field(default=None, repr=False)
     outbox: list[Any] = field(default_factory=list, repr=False)
@@ -135,7 +137,7 @@ class Activity(Generic[P, R]):
                 ],
             )
         activity_id = kwargs.pop("activity_id", None)
-        check_id(f"Activity {self.name!r}", "activity_id", activity_id)
+        check_id(self.parameters.what, "activity_id", activity_id)
         site = user_site(sys._getframe(1))  # noqa: SLF001 - the documented way to one's caller
         return self.step(ctx, site, args, kwargs, id=activity_id)
 

@@ -267,10 +267,11 @@ class EddaApp:
 
     def names(self) -> list[str]:
         """The names whose instances this app runs; one with two meanings is left alone."""
-        names = dict.fromkeys(self._workflows)
-        if self._takes_any:
-            names |= dict.fromkeys(name for name, known in registry.items() if len(known) == 1)
-        return list(names)
+        bound = self._workflows
+        if not self._takes_any:
+            return list(bound)
+        found = [name for name, known in registry.items() if len(known) == 1]
+        return list(dict.fromkeys([*bound, *found]))
 
     # ---- Instances -------------------------------------------------------------------------------
 

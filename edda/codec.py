@@ -79,9 +79,10 @@ class Value:
         """The JSON text and the value as it comes back. Raises `EncodingError`."""
         adapter = self.adapter
         try:
-            # No warnings: a value that is not of its annotated type is an error below.
+            # No warnings: a value that is not of its annotated type is an error below. (Said as
+            # "none", pydantic takes 1 µs longer.)
             # Past `dump_json` and `validate_json`, which do the same with a hundred options.
-            text = adapter.serializer.to_json(value, by_alias=True, warnings="none").decode()
+            text = adapter.serializer.to_json(value, by_alias=True, warnings=False).decode()
             back = adapter.validator.validate_json(text)
         except ValidationError as error:
             raise EncodingError(self.what, "; ".join(problems(error))) from error
@@ -182,10 +183,10 @@ class Parameters:
 
     def _bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         if self._order is not None and len(args) + len(kwargs) == len(self._order):
-            left = self._order[len(args) :]
-            if kwargs.keys() == set(left):  # every argument is given, as most calls do
-                given = dict(zip(self._order, args, strict=False))
-                return given | {name: kwargs[name] for name in left} if left else given
+            given = dict(zip(self._order, args))  # noqa: B905 - the rest is in kwargs
+            given.update(kwargs)
+            if tuple(given) == self._order:  # every argument, in order, as most calls give them
+                return given
         try:
             return dict(self._signature.bind(*args, **kwargs).arguments)
         except TypeError as error:

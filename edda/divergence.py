@@ -48,7 +48,7 @@ def agrees(recorded: Output, fresh: Output, same: Same | None) -> bool:
     """
     match recorded, fresh:
         case Asked(ask=old), Asked(ask=new):
-            if (old.kind, old.name, old.id) != (new.kind, new.name, new.id):
+            if old.kind != new.kind or old.name != new.name or old.id != new.id:
                 return False
             if isinstance(old, CallAsk) and isinstance(new, CallAsk):
                 return old.arguments == new.arguments or (

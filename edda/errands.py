@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 
@@ -109,13 +110,16 @@ def wait_of(ask: WaitAsk) -> Wait:
         case ResultAsk():
             return Wait(ask.id, ENDED + ask.name, '["subject"]', canonical([ask.child]))
         case EventAsk():
-            paths = values = None
-            if ask.match is not None:
-                match = json.loads(ask.match)
-                names = sorted(match)
-                paths = json.dumps(names)
-                values = canonical([match[name] for name in names])
+            paths, values = (None, None) if ask.match is None else _facet(ask.match)
             return Wait(ask.id, ask.name, paths, values, ask.model, ask.on_invalid)
+
+
+@lru_cache(maxsize=1024)  # a wait is looked at again and again
+def _facet(match: str) -> tuple[str, str]:
+    """The paths that a match looks at and the values it wants there, as stores compare them."""
+    wanted = json.loads(match)
+    names = sorted(wanted)
+    return json.dumps(names), canonical([wanted[name] for name in names])
 
 
 # ---- How an instance ends --------------------------------------------------------------------

@@ -269,6 +269,9 @@ def _check_activity(ctx: object) -> None:
 
 MISSING = object()
 
+# `json.dumps` would make an encoder for each value.
+_encode_sorted = json.JSONEncoder(separators=(",", ":"), sort_keys=True, ensure_ascii=False).encode
+
 
 def lookup(document: Mapping[str, Any], path: str) -> Any:
     """The value at a dotted path (`"data.lines.0.sku"`, `"subject"`), or `MISSING`."""
@@ -294,7 +297,7 @@ def match_values(document: Mapping[str, Any], paths: list[str]) -> str | None:
 
 def canonical(value: Any) -> str:
     """JSON text that is the same for equal values."""
-    return json.dumps(_plain(value), separators=(",", ":"), sort_keys=True, ensure_ascii=False)
+    return _encode_sorted(_plain(value))
 
 
 def _plain(value: Any) -> Any:

@@ -441,11 +441,7 @@ def from_document(document: object) -> list[Event]:
         try:
             if (seq := entry.get("seq", index)) != index:
                 raise ValueError(f"its seq is {seq!r} where {index} is expected")
-            payload = (
-                json.dumps(entry["payload"], separators=(",", ":"), ensure_ascii=False)
-                if "payload" in entry
-                else None
-            )
+            payload = _encode(entry["payload"]) if "payload" in entry else None
             event = _event(index, entry, payload)
             if (fault := misfit(event)) is not None:
                 raise ValueError(fault)

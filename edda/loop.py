@@ -14,8 +14,7 @@ import logging
 import os
 import sys
 from collections import deque
-from collections.abc import Callable, Coroutine, Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context, copy_context
 from functools import lru_cache
 from types import FrameType
@@ -88,6 +87,25 @@ class Task(asyncio.Task[Any]):
         return self._order
 
 
+class _Running:
+    """A block in which a loop is the running one of this thread."""
+
+    __slots__ = ("_hooks", "_loop", "_outer")
+
+    def __init__(self, loop: "WorkflowLoop") -> None:
+        self._loop = loop
+
+    def __enter__(self) -> None:
+        self._outer = asyncio._get_running_loop()
+        self._hooks = sys.get_asyncgen_hooks()
+        asyncio._set_running_loop(self._loop)
+        sys.set_asyncgen_hooks(firstiter=None, finalizer=self._loop.finalize)
+
+    def __exit__(self, *_: object) -> None:
+        sys.set_asyncgen_hooks(*self._hooks)
+        asyncio._set_running_loop(self._outer)
+
+
 class Timers(Protocol):
     """The owner of the loop's time."""
 
@@ -118,23 +136,14 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
     def __repr__(self) -> str:
         return f"<WorkflowLoop of {self.name}, {len(self._ready)} ready>"
 
-    @contextmanager
-    def running(self) -> Iterator[None]:
+    def running(self) -> "_Running":
         """Be the running loop of this thread, whichever was before. Once for many `run()`s."""
-        outer = asyncio._get_running_loop()
-        hooks = sys.get_asyncgen_hooks()
-        asyncio._set_running_loop(self)
-        sys.set_asyncgen_hooks(firstiter=None, finalizer=self._finalize)
-        try:
-            yield
-        finally:
-            sys.set_asyncgen_hooks(*hooks)
-            asyncio._set_running_loop(outer)
+        return _Running(self)
 
     # All control flow of a workflow is in this one function.
     def run(self) -> None:
         """Run what is ready, and what becomes ready by it, until nothing is."""
-        if not self.is_running():
+        if asyncio._get_running_loop() is not self:
             with self.running():
                 return self.run()
         ready = self._ready
@@ -164,6 +173,8 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         """Close every coroutine that is still suspended. No `except Exception` runs (law T4)."""
         self._ready.clear()
         self._closed = True
+        if not self.tasks:
+            return
         with self.running():
             for task in reversed(self.tasks):
                 if not task.done():
@@ -176,9 +187,10 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         self.tasks.clear()
         self._ready.clear()
 
-    def _finalize(self, generator: Any) -> None:
+    def finalize(self, generator: Any) -> None:
+        """End an asynchronous generator that nobody holds any more, without the loop."""
         # Called by the garbage collector, at an instant no replay can reproduce: so nothing that
-        # the generator's `finally` asks for may count. It is ended here, without the loop.
+        # the generator's `finally` asks for may count.
         was_closed, self._closed = self._closed, True
         closing = generator.aclose()
         try:
@@ -280,7 +292,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
 # ---- Call sites ------------------------------------------------------------------------------
 
 _ASYNCIO = os.path.join(os.path.dirname(asyncio.__file__), "")
-_EDDA = os.path.join(os.path.dirname(__file__), "")
+_ENGINE = (_ASYNCIO, os.path.join(os.path.dirname(__file__), ""))
 
 
 def call_site(frame: FrameType) -> str:
@@ -303,9 +315,12 @@ def source_name(path: str, module: str) -> str:
 
 def user_site(frame: FrameType | None) -> str:
     """The innermost call site outside asyncio and this package, or `"?"`."""
-    while frame is not None and frame.f_code is not WorkflowLoop.run.__code__:
-        if not frame.f_code.co_filename.startswith((_ASYNCIO, _EDDA)):
+    while frame is not None:
+        code = frame.f_code
+        if not code.co_filename.startswith(_ENGINE):
             return call_site(frame)
+        if code is WorkflowLoop.run.__code__:
+            break
         frame = frame.f_back
     return "?"
 

@@ -16,12 +16,12 @@ Deliberately absent: performing anything, storing anything, and the vocabulary o
 """
 
 import asyncio
-from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import Context
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, NoReturn, Protocol, assert_never
 
 from edda.codec import decode_error, encode_error
@@ -146,13 +146,13 @@ class Machine:
         # Its refused methods are set after the class, where no type checker sees them.
         self._loop = WorkflowLoop(self, program.name)  # type: ignore[abstract]
         self._root: asyncio.Task[Any] | None = None
-        self._counts: Counter[str] = Counter()
+        self._counts: dict[str, int] = {}
         self._ids: dict[str, Callable[[str, str], bool] | None] = {}  # and how to compare
-        # What the code did that history has not confirmed yet, and all that it ever did.
-        self._fresh: deque[Output] = deque()
         self._patches: dict[str, bool] = {}  # by id: whether this instance takes the new side
         self._patched: set[str] = set()
+        # All that the code ever did, and how much of it is history.
         self.asked: list[Output] = []
+        self._agreed = 0
         self._decided: list[Event] = []
 
     def __repr__(self) -> str:
@@ -182,15 +182,15 @@ class Machine:
         """
         match event:  # the frequent ones first
             case Answered() | Started() | CancelRequested():
-                if self._fresh:
+                if len(self.asked) > self._agreed:
                     raise self._divergence(recorded)
                 self.now = event.at
                 self.length = event.seq + 1
                 self._take(event)
             case Asked() | Withdrawn() | Patched() | Subscribed() | Unsubscribed() | Finished():
-                if not self._fresh or not self._agrees(event, self._fresh[0]):
+                if len(self.asked) == self._agreed or not self._confirms(event):
                     raise self._divergence(recorded)
-                self._adopt(event, self._fresh.popleft())
+                self._agreed += 1
             case Attempted():
                 found = self.open.get(event.id)
                 if found is not None:
@@ -228,7 +228,7 @@ class Machine:
     @property
     def next_seq(self) -> int:
         """The sequence number of the next event."""
-        return self.length + len(self._fresh)
+        return self.length + len(self.asked) - self._agreed
 
     def close(self) -> None:
         """Drop the coroutine. Nothing it does while it is closed counts (law T4)."""
@@ -238,10 +238,10 @@ class Machine:
 
     def _settle(self) -> None:
         # What the code did beyond the end of history becomes history.
-        while self._fresh:
-            output = self._fresh.popleft()
-            self.length = output.seq + 1
-            self._decided.append(output)
+        if len(self.asked) > self._agreed:
+            self.length = self.next_seq
+            self._decided += self.asked[self._agreed :]
+            self._agreed = len(self.asked)
 
     def _take(self, event: Input) -> None:
         match event:
@@ -286,8 +286,8 @@ class Machine:
         """The public id of the next ask of that name: `given`, or `name:n`."""
         if given is not None:
             return given
-        self._counts[name] += 1
-        return f"{name}:{self._counts[name]}"
+        count = self._counts[name] = self._counts.get(name, 0) + 1
+        return f"{name}:{count}"
 
     async def ask(self, *questions: Question) -> Any:
         """Ask, wait for the first answer, and return its value or raise its error.
@@ -296,7 +296,8 @@ class Machine:
         """
         future: asyncio.Future[Any] = asyncio.Future(loop=self._loop)
         opened = [
-            Open(one.ask, _resolver(one, future), one.definition, one.same) for one in questions
+            Open(one.ask, partial(_resolve, one, future), one.definition, one.same)
+            for one in questions
         ]
         for one in opened:
             self._post(one)
@@ -367,7 +368,6 @@ class Machine:
             self._emit(Withdrawn(self.next_seq, self._time(), ask.id, ask.name, ask.kind))
 
     def _emit(self, output: Output) -> None:
-        self._fresh.append(output)
         self.asked.append(output)
 
     def _time(self) -> datetime:
@@ -397,20 +397,24 @@ class Machine:
 
     # ---- Comparing -----------------------------------------------------------------------------
 
-    def _agrees(self, recorded: Output, fresh: Output) -> bool:
-        if isinstance(fresh, Finished):
-            return agrees(recorded, fresh, self.program.same_result)
-        return agrees(recorded, fresh, self._ids.get(fresh.id))
-
-    def _adopt(self, recorded: Output, fresh: Output) -> None:
-        # The recorded ask stands: its deadline was set once.
-        if isinstance(recorded, Asked) and fresh.id in self.open:
-            self.open[fresh.id].ask = recorded.ask
+    def _confirms(self, recorded: Output) -> bool:
+        """Whether history has what the code did next; the recorded ask stands then."""
+        fresh = self.asked[self._agreed]
+        if not isinstance(recorded, Asked):
+            is_end = isinstance(fresh, Finished)
+            return agrees(recorded, fresh, self.program.same_result if is_end else None)
+        ask = recorded.ask
+        if not agrees(recorded, fresh, self._ids.get(ask.id)):
+            return False
+        if (opened := self.open.get(ask.id)) is not None:
+            opened.ask = ask  # its deadline was set once
+        return True
 
     def _divergence(self, recorded: Iterable[Event]) -> NonDeterminismError:
         outputs = [event for event in recorded if isinstance(event, Output)]
-        agreed = len(self.asked) - len(self._fresh)
-        return NonDeterminismError(explain(self.program.name, outputs, self.asked, agreed=agreed))
+        return NonDeterminismError(
+            explain(self.program.name, outputs, self.asked, agreed=self._agreed)
+        )
 
 
 # What asyncio's own timers are called in a history.
@@ -421,23 +425,20 @@ _TIMER_NAMES = {
 }
 
 
-def _resolver(question: Question, future: "asyncio.Future[Any]") -> Callable[[Answer], None]:
-    def resolve(answer: Answer) -> None:
-        if future.done():
-            return
-        match answer:
-            case Result(value):
-                # A stored value that does not fit today's code is no fault of the workflow:
-                # the error passes through `feed` to the turn, which parks the instance.
-                future.set_result(question.decode(value))
-            case Failure(error):
-                future.set_exception(decode_error(error))
-            case Expiry():
-                future.set_exception(_expired(question.ask))
-            case _:  # pragma: no cover
-                assert_never(answer)
-
-    return resolve
+def _resolve(question: Question, future: "asyncio.Future[Any]", answer: Answer) -> None:
+    if future.done():
+        return
+    match answer:
+        case Result():
+            # A stored value that does not fit today's code is no fault of the workflow: the
+            # error passes through `feed` to the turn, which parks the instance.
+            future.set_result(question.decode(answer.value))
+        case Failure():
+            future.set_exception(decode_error(answer.error))
+        case Expiry():
+            future.set_exception(_expired(question.ask))
+        case _:  # pragma: no cover
+            assert_never(answer)
 
 
 def _expired(ask: Ask) -> BaseException:

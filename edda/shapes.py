@@ -17,11 +17,11 @@ __all__ = ["misfit"]
 def misfit(value: Any) -> str | None:
     """What is wrong with the first field of a dataclass that does not fit, or None."""
     shape: Any = type(value)
-    for name, kinds, literals in _shape(shape):
+    for name, kinds, literals, is_nested in _shape(shape):
         found = getattr(value, name)
         kind = type(found)
         if kind in kinds:
-            if is_dataclass(found) and (deeper := misfit(found)) is not None:
+            if is_nested and is_dataclass(found) and (deeper := misfit(found)) is not None:
                 return deeper
         elif kind is int and float in kinds:
             continue
@@ -32,16 +32,15 @@ def misfit(value: Any) -> str | None:
 
 
 @cache
-def _shape(kind: Any) -> list[tuple[str, tuple[type, ...], frozenset[str]]]:
+def _shape(kind: Any) -> list[tuple[str, tuple[type, ...], frozenset[str], bool]]:
+    """The fields: a name, the classes it may be of, the texts, and whether to look inside."""
     hints = get_type_hints(kind)
-    return [
-        (
-            field.name,
-            tuple(dict.fromkeys(_kinds(hints[field.name]))),
-            frozenset(_literals(hints[field.name])),
-        )
-        for field in fields(kind)
-    ]
+    shape = []
+    for field in fields(kind):
+        kinds = tuple(dict.fromkeys(_kinds(hints[field.name])))
+        literals = frozenset(_literals(hints[field.name]))
+        shape.append((field.name, kinds, literals, any(map(is_dataclass, kinds))))
+    return shape
 
 
 def _kinds(hint: Any) -> Iterator[type]:

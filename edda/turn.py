@@ -13,18 +13,17 @@ from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import blake2b
-from typing import Any
 
 from edda.activity import Activity
 from edda.codec import Value, decode_error, encode_error, reference
 from edda.commands import (
     Answer,
+    Ask,
     CallAsk,
     Cancellation,
     EventAsk,
     Expiry,
     Failure,
-    ReceiveAsk,
     Recurrence,
     Result,
     ResultAsk,
@@ -141,6 +140,7 @@ class Turn:
         """Replay the history and take the first step. Parks the instance when it diverges."""
         try:
             self.machine.replay(self._history)
+            self._collect()
         except _UNFIT as error:
             return await self._park(error)
         finally:
@@ -231,12 +231,16 @@ class Turn:
     @property
     def due(self) -> datetime | None:
         """The next instant at which something happens by itself."""
-        return min(filter(None, map(self._due_of, self.machine.open.values())), default=None)
-
-    def _due_of(self, opened: Open) -> datetime | None:
-        if isinstance(opened.ask, CallAsk):
-            return None if opened.ask.id in self.in_flight else opened.retry_at
-        return deadline_of(opened.ask)
+        first: datetime | None = None
+        for opened in self.machine.open.values():
+            ask = opened.ask
+            if isinstance(ask, CallAsk):
+                due = None if ask.id in self.in_flight else opened.retry_at
+            else:
+                due = deadline_of(ask)
+            if due is not None and (first is None or due < first):
+                first = due
+        return first
 
     def _can_commit_later(self) -> bool:
         # Asks for activities alone can be committed with the first answer: were they lost with
@@ -252,7 +256,6 @@ class Turn:
     # ---- Taking what is ready --------------------------------------------------------------------
 
     def _take_what_is_ready(self) -> None:
-        self._collect()
         if self._cancel_requested and self.machine.outcome is None:
             self._cancel_requested = False
             self._feed(CancelRequested(self.machine.next_seq, self._time()))
@@ -272,15 +275,13 @@ class Turn:
         """What can be fed now, with its time; at one instant an event before a deadline (M7)."""
         now = self._clock.now()
         claimed: set[int] = set()
-        # A wait that is not registered yet has not seen the log: what came earlier comes first.
-        fresh = {event.ask.id for event in self._events if isinstance(event, Asked)}
         for order, opened in enumerate(self.machine.open.values()):
             ask = opened.ask
             due = deadline_of(ask)
             if (
                 due is not None
                 and due <= now
-                and (isinstance(ask, TimerAsk) or ask.id not in fresh)
+                and (isinstance(ask, TimerAsk) or self._is_registered(ask))
             ):
                 yield due, 1, order, opened, None
             if isinstance(ask, WaitAsk):
@@ -290,6 +291,12 @@ class Turn:
                         claimed.add(position)
                         yield message.at, 0, position, opened, message
                         break
+
+    def _is_registered(self, ask: Ask) -> bool:
+        # A wait that is not registered yet has not seen the log: what came earlier comes first.
+        return not any(
+            isinstance(event, Asked) and event.ask.id == ask.id for event in self._events
+        )
 
     def _fits(self, opened: Open, message: Message) -> bool:
         assert isinstance(opened.ask, WaitAsk)
@@ -438,16 +445,18 @@ class Turn:
 
     def _commit(self, *, release: bool, busy: bool = False) -> Commit:
         machine = self.machine
-        asks = [opened.ask for opened in machine.open.values()]
+        waits = []
         for opened in machine.open.values():
-            if isinstance(opened.ask, EventAsk) and opened.ask.model is not None:
-                self._models[opened.ask.model] = opened.definition
-        waits = tuple(wait_of(ask) for ask in asks if isinstance(ask, WaitAsk))
+            ask = opened.ask
+            if isinstance(ask, WaitAsk):
+                waits.append(wait_of(ask))
+            if isinstance(ask, EventAsk) and ask.model is not None:
+                self._models[ask.model] = opened.definition
         due, restart = self.due, None
         end: Envelope | None = None
         if machine.outcome is not None:
             assert machine.started is not None
-            waits = ()
+            waits.clear()
             end = end_of(self.instance_id, machine.started, machine.outcome)
             if isinstance(machine.outcome, Recurrence):
                 due, arguments = self._time(), machine.outcome.arguments
@@ -457,7 +466,7 @@ class Turn:
             expected_length=self._stored,
             events=tuple(self._events),
             status=self._status(busy=busy),
-            waits=waits,
+            waits=tuple(waits),
             taken=tuple(self._taken),
             due=due,
             release=release,
@@ -477,9 +486,11 @@ class Turn:
         ids = {event.id for event in self._events if isinstance(event, Withdrawn)}
         if machine.outcome is not None:
             ids |= machine.open.keys()
+        if not ids:
+            return ()
         return tuple(
             event.ask.child
-            for event in (machine.asked if ids else ())
+            for event in machine.asked
             if isinstance(event, Asked)
             and isinstance(event.ask, StartAsk | ResultAsk)
             and event.id in ids
@@ -521,11 +532,8 @@ class Turn:
             return Status.COMPENSATING
         if busy or self.in_flight:
             return Status.RUNNING
-        asks = [opened.ask for opened in self.machine.open.values()]
-        for kinds, status in _WAITING:
-            if any(isinstance(ask, kinds) for ask in asks):
-                return status
-        return Status.WAITING_FOR_TIMER
+        found = {_WAITING[opened.ask.kind] for opened in self.machine.open.values()}
+        return min(found, key=_TELLING.index, default=Status.WAITING_FOR_TIMER)
 
     async def _park(self, error: Exception, dropped: tuple[str, ...] = ()) -> Step:
         """Leave the instance as its history has it, until code that fits is deployed (H3)."""
@@ -549,12 +557,14 @@ class Turn:
         return Step(dropped=dropped, is_over=True, woken=self._woken + committed.woken)
 
 
-# What an instance without calls waits for, the most telling first.
-_WAITING: tuple[tuple[Any, Status], ...] = (
-    (CallAsk, Status.WAITING_FOR_RETRY),
-    (EventAsk | ResultAsk, Status.WAITING_FOR_EVENT),
-    (ReceiveAsk, Status.WAITING_FOR_MESSAGE),
-)
+# What an instance without calls waits for, by the kinds of its asks; the most telling first.
+_WAITING: dict[str, Status] = {
+    **dict.fromkeys(("activity", "send", "start"), Status.WAITING_FOR_RETRY),
+    **dict.fromkeys(("event", "child"), Status.WAITING_FOR_EVENT),
+    "message": Status.WAITING_FOR_MESSAGE,
+    "timer": Status.WAITING_FOR_TIMER,
+}
+_TELLING = tuple(dict.fromkeys(_WAITING.values()))
 
 # Today's code does not fit what is stored: the instance waits for code that does.
 _UNFIT = (NonDeterminismError, DecodingError, DefinitionError, RunawayWorkflowError)

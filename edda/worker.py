@@ -294,10 +294,10 @@ class Worker:
 
     async def _something(self, turn: Turn, run: "_Run") -> None:
         """Wait until something came, or something of the turn's own is due."""
-        if turn.due is None:
+        if (due := turn.due) is None:
             await run.something.wait()
             return
-        seconds = (turn.due - self._clock.now()).total_seconds()
+        seconds = (due - self._clock.now()).total_seconds()
         try:
             async with asyncio.timeout(max(0.0, seconds)):
                 await run.something.wait()

@@ -13,6 +13,7 @@ import sys
 import uuid
 from collections.abc import Callable, Coroutine, Iterable
 from datetime import datetime
+from functools import cached_property
 from hashlib import blake2b
 from random import Random
 from typing import Any, Concatenate, Generic, NoReturn, ParamSpec, TypeVar, overload
@@ -51,13 +52,17 @@ class WorkflowContext:
         self.instance_id = instance_id
         self.workflow_name = machine.program.name
         self.undos = Undos(machine)
-        self.logger = _ReplayLogger(logging.getLogger(f"edda.workflow.{self.workflow_name}"), self)
         self._seed = machine.started.seed
         self._streams: dict[str, Random] = {}
 
     def __repr__(self) -> str:
         replaying = ", replaying" if self.is_replaying else ""
         return f"<WorkflowContext of {self.workflow_name} {self.instance_id!r}{replaying}>"
+
+    @cached_property
+    def logger(self) -> "_ReplayLogger":
+        """A logger that is silent while replaying."""
+        return _ReplayLogger(logging.getLogger(f"edda.workflow.{self.workflow_name}"), self)
 
     @property
     def is_replaying(self) -> bool:
