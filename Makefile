@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 PURE := edda/errors.py,edda/retry.py,edda/commands.py,edda/history.py,edda/codec.py,edda/divergence.py,edda/loop.py,edda/machine.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test fuzz lint format cover check bench clean
+.PHONY: help setup demo test fuzz docs lint format cover check bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,11 @@ fuzz: ## fuzz the HTTP door from its OpenAPI document, in .venv-fuzz
 	@$(MAKE) --no-print-directory setup VENV=.venv-fuzz EXTRAS=dev,fuzz
 	@.venv-fuzz/bin/python -m pytest tests/test_http_fuzz.py $(PYTEST_ARGS)
 
+docs: ## build the documentation site into site/, in .venv-docs
+	@$(MAKE) --no-print-directory setup VENV=.venv-docs EXTRAS=docs
+	@NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --quiet --strict --clean
+	@echo "Built: site/index.html"
+
 lint: $(READY) ## ruff, mypy --strict, and the import river
 	@"$(BIN)/ruff" check .
 	@"$(BIN)/ruff" format --check .
@@ -67,5 +72,5 @@ bench: $(READY) ## run benchmarks/bench_*.py
 	@set -e; for file in benchmarks/bench_*.py; do echo "== $$file"; "$(BIN)/python" "$$file"; done
 
 clean: ## remove what was built or cached, but not .venv
-	@rm -rf build dist *.egg-info .coverage .coverage.* htmlcov .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf build dist site *.egg-info .coverage .coverage.* htmlcov .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	@find benchmarks docs edda edda_testkit examples tests -type d -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
