@@ -1,0 +1,4 @@
+"""Planted faults."""
+MUTANTS = {}
+def plant(name):
+    MUTANTS[name]()
