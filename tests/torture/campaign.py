@@ -43,8 +43,9 @@ class Plan:
     servers: int = 2
     customers: int = 10  # at a time
     gap_seconds: float = 0.12  # between strikes, on average
-    lease_seconds: float = 1.0
+    lease_seconds: float = 1.2
     patience_seconds: float = 12.0  # without any progress, at the end
+    moment_seconds: float = 0.02  # an activity takes, at most, before its effect and after it
     mutant: str | None = None
 
 
@@ -52,8 +53,8 @@ async def run(plan):
     """Carry out the plan; its evidence."""
     reader = EddaApp("reader", plan.url, workflows=list(world.WORKFLOWS.values()), worker=False)
     async with reader:
-        await make_table(plan.url, BOOKED)
-        nursery = Nursery(plan)
+        await rows(plan.url, BOOKED)
+        nursery = await asyncio.to_thread(Nursery, plan)
         try:
             return await Campaign(plan, nursery, reader).run()
         finally:
@@ -70,6 +71,7 @@ class Nursery:
             "folder": str(plan.folder),
             "servers": plan.servers,
             "lease_seconds": plan.lease_seconds,
+            "moment_seconds": plan.moment_seconds,
             "mutant": plan.mutant,
         }
         self.process = subprocess.Popen(
@@ -119,6 +121,7 @@ class Campaign:
         self.customers = Customers(nursery.ports, random.Random(plan.seed))
         self.strikes = []
         self.snapshots = []
+        self.paused = {}  # number of a server -> until when
         self.is_over = False
 
     async def run(self):
@@ -129,12 +132,15 @@ class Campaign:
             group.create_task(self.watch())
             await self.strike_all()
             self.is_over = True
-            last = self.pause(0, for_good=True)
+            for _ in range(2 * self.plan.customers):  # so that it has something in hand
+                group.create_task(self.customers.one())
+            last = await self.pause_for_good(0)
         await self.settle()
         news.cancel()
         await asyncio.gather(news, return_exceptions=True)
         await self.customers.http.aclose()
         self.nursery.signal(last, signal.SIGCONT)
+        await asyncio.sleep(0.3)  # it goes on where it was, with leases that others have had since
         self.nursery.close()
         return await self.evidence()
 
@@ -162,7 +168,7 @@ class Campaign:
         for _ in range(self.plan.strikes):
             await asyncio.sleep(self.random.expovariate(1 / self.plan.gap_seconds))
             (kind,) = self.random.choices(kinds, weights)
-            number = self.random.randrange(self.plan.servers)
+            number = self.random.choice(self.awake())
             if kind == "kill":
                 self.kill(number)
             elif kind == "pause":
@@ -172,23 +178,37 @@ class Campaign:
             else:
                 await self.cut()
 
+    def awake(self):
+        """Servers that are not paused; all, when all are."""
+        every = range(self.plan.servers)
+        return [n for n in every if self.paused.get(n, 0) < time.time()] or list(every)
+
     def kill(self, number):
         pid = self.nursery.pids[number]
         if self.nursery.signal(pid, signal.SIGKILL):
             self.note("kill", pid)
         self.nursery.pids[number] = self.nursery.fork(number)
+        self.paused.pop(number, None)
 
-    def pause(self, number, *, for_good=False):
+    def pause(self, number):
         """Past the end of its leases."""
+        pid, seconds = self.nursery.pids[number], 1.5 * self.plan.lease_seconds
+        self.nursery.signal(pid, signal.SIGSTOP)
+        # What keeps the file to itself keeps the others from renewing their leases, too.
+        self.note("pause", None if is_locked(self.plan.url) else pid, seconds)
+        self.paused[number] = time.time() + seconds
+        asyncio.get_running_loop().call_later(seconds, self.nursery.signal, pid, signal.SIGCONT)
+
+    async def pause_for_good(self, number):
+        """While it has turns under way, and not while it keeps everybody out of an SQLite file."""
         pid = self.nursery.pids[number]
-        seconds = 3600 if for_good else 1.5 * self.plan.lease_seconds
-        if self.nursery.signal(pid, signal.SIGSTOP):
-            self.note("pause", pid, seconds)
-        if not for_good:
-            asyncio.get_running_loop().call_later(
-                seconds, self.nursery.signal, pid, signal.SIGCONT
-            )
-        return pid
+        while True:
+            await asyncio.sleep(0.05)
+            self.note("pause", pid, 3600)
+            self.nursery.signal(pid, signal.SIGSTOP)
+            if not is_locked(self.plan.url):
+                return pid
+            self.nursery.signal(pid, signal.SIGCONT)
 
     def fill_disk(self, number):
         """No file may grow past a size that the database has passed."""
@@ -264,6 +284,7 @@ class Campaign:
             news=self.customers.news,
             jobs=self.customers.jobs,
             pending=len(await self.reader.pending_events()),
+            surprises=self.customers.surprises,
             logs="\n".join(logs),
         )
 
@@ -276,8 +297,19 @@ def outcome_of(reader, instance):
         return type(error.__cause__ or error).__name__
 
 
-async def make_table(url, statement):
-    await rows(url, statement)
+def is_locked(url):
+    """Whether somebody keeps the write lock of an SQLite file."""
+    if not url.startswith("sqlite"):
+        return False
+    connection = sqlite3.connect(url.removeprefix("sqlite:///"), timeout=0.02, isolation_level=None)
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("ROLLBACK")
+    except sqlite3.OperationalError:
+        return True
+    finally:
+        connection.close()
+    return False
 
 
 async def rows(url, statement):

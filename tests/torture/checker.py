@@ -44,6 +44,8 @@ def nothing_is_lost(evidence):
     for promise in evidence.promises:
         if promise.id not in evidence.instances:
             yield f"T5 {promise.id} was accepted and is gone"
+    for answer in evidence.surprises:
+        yield f"T5 a customer was told {answer}"
     for job in evidence.jobs:
         if not any(key.startswith("consumer") and n == job for key, n in charges(evidence)):
             yield f"T5 job {job} was accepted and nobody has done it"

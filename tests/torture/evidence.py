@@ -40,4 +40,5 @@ class Evidence:
     news: list[int]  # published one after another
     jobs: list[int]
     pending: int  # events that are still in the outbox
+    surprises: list[str] = field(default_factory=list)  # answers that customers did not expect
     logs: str = ""

@@ -6,6 +6,7 @@ Orders come as lines of JSON, answers go out as lines. Its own rules: one thread
 """
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -20,7 +21,7 @@ import uvicorn
 import edda.http  # imported before the first fork
 import edda.outbox
 from edda import EddaApp
-from edda.errors import StoreUnavailableError
+from edda.errors import EddaError, StoreUnavailableError
 from tests.torture import mutants, world
 
 BEAT_SECONDS = 0.1
@@ -61,6 +62,7 @@ def be_server(options, own, number):
         os.dup2(out, 1)
         os.dup2(out, 2)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        world.settings["moment_seconds"] = options["moment_seconds"]
         world.open_ledger(folder / "ledger")
         edda.outbox.LEASE_SECONDS = 2.0  # a minute is too long for this test
         if options["mutant"]:
@@ -80,18 +82,20 @@ async def serve(options, own, number):
         workflows=list(world.WORKFLOWS.values()),
         lease_seconds=options["lease_seconds"],
     )
-    beats = asyncio.create_task(beat(options["lease_seconds"]))
+    beats = asyncio.create_task(beat(app, options["lease_seconds"]))
     config = uvicorn.Config(with_start(app), lifespan="on", log_level="warning", loop="asyncio")
     await uvicorn.Server(config).serve(sockets=[own])
     beats.cancel()
 
 
-async def beat(lease_seconds):
-    """Set down when this process was not able to renew its leases, for whatever reason."""
+async def beat(app, lease_seconds):
+    """Set down when this process could not have renewed its leases in time, and for how long."""
     loop = asyncio.get_running_loop()
     while True:
         before = loop.time()
         await asyncio.sleep(BEAT_SECONDS)
+        with contextlib.suppress(EddaError):
+            await app.store.workers()
         late = loop.time() - before - BEAT_SECONDS
         if late > lease_seconds / 3:
             world.note("stall", seconds=late + BEAT_SECONDS)

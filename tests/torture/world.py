@@ -29,18 +29,18 @@ from edda import (
 )
 
 SHORT = 0.15  # seconds, of timers and deadlines
-ledger = {"file": -1}
+settings = {"ledger": -1, "moment_seconds": 0.02}
 
 
 def open_ledger(path):
     """Write effects to this file from now on."""
-    ledger["file"] = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    settings["ledger"] = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
 
 
 def note(kind, **what):
     """Add a line to the ledger."""
     line = json.dumps({"kind": kind, "pid": os.getpid(), "at": time.time(), **what})
-    os.write(ledger["file"], line.encode() + b"\n")
+    os.write(settings["ledger"], line.encode() + b"\n")
 
 
 def effect(ctx, **what):
@@ -49,7 +49,7 @@ def effect(ctx, **what):
 
 
 async def moment():
-    await asyncio.sleep(random.random() * 0.02)
+    await asyncio.sleep(random.random() * settings["moment_seconds"])
 
 
 class Tick(BaseModel):
