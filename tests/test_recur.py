@@ -228,3 +228,13 @@ def test_every_round_is_replayed(sim):
     sim.deploy(counting)
     sim.run(until=run)
     assert run.result == 3
+
+
+def test_a_start_that_is_repeated_after_a_round_is_the_same_start(sim):
+    """Who repeats a start after the instance recurred is answered, not told of other arguments."""
+    run = sim.start(counting, 0, instance_id="C")
+    sim.advance(60)
+    assert started(run).recurred == 1
+    assert sim.wait(sim.app.start(counting, 0, instance_id="C")) == "C"
+    sim.run(until=run)
+    assert run.result == 3

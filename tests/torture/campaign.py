@@ -281,6 +281,7 @@ class Campaign:
             ledger=[json.loads(line) for line in lines],
             booked=await rows(self.plan.url, "SELECT key, n FROM booked"),
             strikes=self.strikes,
+            lease_seconds=self.plan.lease_seconds,
             news=self.customers.news,
             jobs=self.customers.jobs,
             pending=len(await self.reader.pending_events()),

@@ -133,14 +133,19 @@ def nothing_is_done_too_often(evidence):
 
 
 def reasons(evidence, before, after):
-    """What could have kept the process of `before` from committing until `after`."""
+    """What could have kept the process of `before` from committing until `after`.
+
+    Who could not renew a lease goes on for a moment before it finds out.
+    """
+    since = before["at"] - evidence.lease_seconds
     for strike in evidence.strikes:
         touches = strike.pid in (None, before["pid"])
-        if touches and strike.at <= after["at"] and strike.until >= before["at"]:
+        until = strike.until if strike.kind == "kill" else strike.until + evidence.lease_seconds
+        if touches and strike.at <= after["at"] and until >= before["at"]:
             yield strike
     for line in evidence.ledger:
         is_slow = line["kind"] == "stall" and line["pid"] == before["pid"]
-        if is_slow and line["at"] >= before["at"] and line["at"] - line["seconds"] <= after["at"]:
+        if is_slow and line["at"] >= since and line["at"] - line["seconds"] <= after["at"]:
             yield line
 
 

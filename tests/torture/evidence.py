@@ -37,6 +37,7 @@ class Evidence:
     ledger: list[dict]
     booked: list[tuple[str, int]]
     strikes: list[Strike]
+    lease_seconds: float
     news: list[int]  # published one after another
     jobs: list[int]
     pending: int  # events that are still in the outbox
