@@ -203,7 +203,10 @@ class Campaign:
         """While it has turns under way, and not while it keeps everybody out of an SQLite file."""
         pid = self.nursery.pids[number]
         while True:
-            await asyncio.sleep(0.05)
+            for _ in range(50):
+                await asyncio.sleep(0.02)
+                if any(one.startswith(f"server{number}@") for one in await self.workers()):
+                    break
             self.note("pause", pid, 3600)
             self.nursery.signal(pid, signal.SIGSTOP)
             if not is_locked(self.plan.url):
@@ -242,6 +245,12 @@ class Campaign:
     def note(self, kind, pid, seconds=0.0):
         now = time.time()
         self.strikes.append(Strike(kind, pid, now, now + seconds))
+
+    async def workers(self):
+        try:
+            return await self.reader.store.workers()
+        except EddaError:
+            return []
 
     # ---- The end ---------------------------------------------------------------------------------
 

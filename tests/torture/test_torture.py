@@ -46,11 +46,15 @@ def broken_laws(tmp_path_factory):
 
     async def campaign_of(name, room):
         async with room:
+            return await asyncio.to_thread(asyncio.run, until_broken(name))
+
+    async def until_broken(name):
+        for seed in (SEED, SEED + 1, SEED + 2):  # chance may spare it once
             folder = tmp_path_factory.mktemp(name)
             plan = Plan(
                 f"sqlite:///{folder}/edda.db",
                 folder,
-                SEED,
+                seed,
                 16,
                 {"kill": 3, "pause": 3},
                 gap_seconds=0.15,
@@ -59,7 +63,10 @@ def broken_laws(tmp_path_factory):
                 moment_seconds=0.25,
                 mutant=name,
             )
-            return checker.faults(await campaign.run(plan))
+            found = checker.faults(await campaign.run(plan))
+            if set(mutants.MUTANTS[name][0]) & {line.partition(" ")[0] for line in found}:
+                break
+        return found
 
     async def all_of_them():
         room = asyncio.Semaphore(4)
