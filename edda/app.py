@@ -309,7 +309,8 @@ class EddaApp:
             name, known = created.existing
             if name != workflow.name:
                 raise InstanceExistsError(wanted, f"the workflow {name!r}")
-            if not workflow.parameters.same(known.arguments, arguments):
+            # After `ctx.recur` the first arguments are gone: a repeated start is taken at its word.
+            if not known.recurred and not workflow.parameters.same(known.arguments, arguments):
                 raise InstanceExistsError(wanted, f"the arguments {known.arguments}")
             if known.parent != parent and parent is not None:
                 raise InstanceExistsError(wanted, "another parent")

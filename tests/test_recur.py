@@ -270,3 +270,13 @@ def test_the_ledger_counts_each_round(world):
         sim.run(until=sim.start(noting))
 
     check_crashes(scenario)
+
+
+def test_a_start_that_is_repeated_after_a_round_is_the_same_start(sim):
+    """Who repeats a start after the instance recurred is answered, not told of other arguments."""
+    run = sim.start(counting, 0, instance_id="C")
+    sim.advance(60)
+    assert started(run).recurred == 1
+    assert sim.wait(sim.app.start(counting, 0, instance_id="C")) == "C"
+    sim.run(until=run)
+    assert run.result == 3

@@ -1,0 +1,341 @@
+"""A campaign: servers under load that are killed, paused, cut off and starved, by a seeded plan.
+
+The last act of each: one server is paused in the middle of its work and stays so; the others must
+bring everything to its end. What is left behind is read from the store when all are dead.
+"""
+
+import asyncio
+import json
+import os
+import random
+import resource
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import asyncpg
+
+from edda import EddaApp
+from edda.errors import EddaError
+from tests.torture import world
+from tests.torture.customers import Customers
+from tests.torture.evidence import Evidence, Strike
+
+__all__ = ["Plan", "run"]
+
+ROOT = Path(__file__).resolve().parents[2]
+BOOKED = "CREATE TABLE booked (key TEXT, n INTEGER)"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is done, and how much of it. `mutant` is planted into the servers."""
+
+    url: str
+    folder: Path
+    seed: int
+    strikes: int
+    kinds: dict[str, float]  # kill, pause, cut, full -> weight
+    servers: int = 2
+    customers: int = 10  # at a time
+    gap_seconds: float = 0.12  # between strikes, on average
+    lease_seconds: float = 1.2
+    patience_seconds: float = 12.0  # without any progress, at the end
+    moment_seconds: float = 0.02  # an activity takes, at most, before its effect and after it
+    mutant: str | None = None
+
+
+async def run(plan):
+    """Carry out the plan; its evidence."""
+    reader = EddaApp("reader", plan.url, workflows=list(world.WORKFLOWS.values()), worker=False)
+    async with reader:
+        await rows(plan.url, BOOKED)
+        nursery = await asyncio.to_thread(Nursery, plan)
+        try:
+            return await Campaign(plan, nursery, reader).run()
+        finally:
+            nursery.close()
+
+
+class Nursery:
+    """Starts servers, and strikes them."""
+
+    def __init__(self, plan):
+        self.plan = plan
+        options = {
+            "url": plan.url,
+            "folder": str(plan.folder),
+            "servers": plan.servers,
+            "lease_seconds": plan.lease_seconds,
+            "moment_seconds": plan.moment_seconds,
+            "mutant": plan.mutant,
+        }
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tests.torture.nursery", json.dumps(options)],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.ports = self.answer()["ports"]
+        self.pids = [self.fork(number) for number in range(plan.servers)]
+
+    def answer(self):
+        return json.loads(self.process.stdout.readline())
+
+    def fork(self, number):
+        self.process.stdin.write(f"{number}\n")
+        self.process.stdin.flush()
+        return self.answer()["pid"]
+
+    def signal(self, pid, number):
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            return False
+        return True
+
+    def close(self):
+        for pid in self.pids:
+            self.signal(pid, signal.SIGKILL)
+        self.process.stdin.close()
+        self.process.wait(10)
+        self.process.stdout.close()
+        for pid in self.pids:
+            while self.signal(pid, 0):
+                time.sleep(0.001)
+
+
+class Campaign:
+    """One campaign under way."""
+
+    def __init__(self, plan, nursery, reader):
+        self.plan = plan
+        self.nursery = nursery
+        self.reader = reader
+        self.random = random.Random(plan.seed)
+        self.customers = Customers(nursery.ports, random.Random(plan.seed))
+        self.strikes = []
+        self.snapshots = []
+        self.paused = {}  # number of a server -> until when
+        self.is_over = False
+
+    async def run(self):
+        news = asyncio.create_task(self.customers.talk_news())
+        async with asyncio.TaskGroup() as group:
+            for _ in range(self.plan.customers):
+                group.create_task(self.keep_busy())
+            group.create_task(self.watch())
+            await self.strike_all()
+            self.is_over = True
+            for _ in range(2 * self.plan.customers):  # so that it has something in hand
+                group.create_task(self.customers.one())
+            last = await self.pause_for_good(0)
+        await self.settle()
+        news.cancel()
+        await asyncio.gather(news, return_exceptions=True)
+        await self.customers.http.aclose()
+        self.nursery.signal(last, signal.SIGCONT)
+        await asyncio.sleep(0.3)  # it goes on where it was, with leases that others have had since
+        self.nursery.close()
+        return await self.evidence()
+
+    async def keep_busy(self):
+        while not self.is_over:
+            await self.customers.one()
+
+    async def watch(self):
+        """Look at histories on the way: what they are now, they must begin with for ever."""
+        while not self.is_over:
+            await asyncio.sleep(0.2)
+            for promise in self.customers.promises[-10:]:
+                await self.look(promise.id)
+
+    async def look(self, id):
+        try:
+            self.snapshots.append((id, await self.reader.store.history(id)))
+        except EddaError:
+            await asyncio.sleep(0.1)  # the disk is full, or the connection was cut
+
+    # ---- Strikes ---------------------------------------------------------------------------------
+
+    async def strike_all(self):
+        kinds, weights = zip(*self.plan.kinds.items(), strict=True)
+        for _ in range(self.plan.strikes):
+            await asyncio.sleep(self.random.expovariate(1 / self.plan.gap_seconds))
+            (kind,) = self.random.choices(kinds, weights)
+            number = self.random.choice(self.awake())
+            if kind == "kill":
+                self.kill(number)
+            elif kind == "pause":
+                self.pause(number)
+            elif kind == "full":
+                self.fill_disk(number)
+            else:
+                await self.cut()
+
+    def awake(self):
+        """Servers that are not paused; all, when all are."""
+        every = range(self.plan.servers)
+        return [n for n in every if self.paused.get(n, 0) < time.time()] or list(every)
+
+    def kill(self, number):
+        pid = self.nursery.pids[number]
+        if self.nursery.signal(pid, signal.SIGKILL):
+            self.note("kill", pid)
+        self.nursery.pids[number] = self.nursery.fork(number)
+        self.paused.pop(number, None)
+
+    def pause(self, number):
+        """Past the end of its leases."""
+        pid, seconds = self.nursery.pids[number], 1.5 * self.plan.lease_seconds
+        self.nursery.signal(pid, signal.SIGSTOP)
+        # What keeps the file to itself keeps the others from renewing their leases, too.
+        self.note("pause", None if is_locked(self.plan.url) else pid, seconds)
+        self.paused[number] = time.time() + seconds
+        asyncio.get_running_loop().call_later(seconds, self.nursery.signal, pid, signal.SIGCONT)
+
+    async def pause_for_good(self, number):
+        """While it has turns under way, and not while it keeps everybody out of an SQLite file."""
+        pid = self.nursery.pids[number]
+        while True:
+            for _ in range(50):
+                await asyncio.sleep(0.02)
+                if any(one.startswith(f"server{number}@") for one in await self.workers()):
+                    break
+            self.note("pause", pid, 3600)
+            self.nursery.signal(pid, signal.SIGSTOP)
+            if not is_locked(self.plan.url):
+                return pid
+            self.nursery.signal(pid, signal.SIGCONT)
+
+    def fill_disk(self, number):
+        """No file may grow past a size that the database has passed."""
+        pid, seconds = self.nursery.pids[number], 0.2
+        room = (self.plan.folder / "ledger").stat().st_size + 32_768
+        try:
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (room, resource.RLIM_INFINITY))
+        except ProcessLookupError:
+            return
+        self.note("full", pid, seconds)
+        asyncio.get_running_loop().call_later(seconds, self.empty_disk, pid)
+
+    def empty_disk(self, pid):
+        limits = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+        try:
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, limits)
+        except ProcessLookupError:
+            return
+
+    async def cut(self):
+        """PostgreSQL ends every connection."""
+        at = time.time()
+        connection = await asyncpg.connect(self.plan.url.partition("&schema=")[0])
+        await connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+        )
+        await connection.close()
+        self.strikes.append(Strike("cut", None, at, time.time()))
+
+    def note(self, kind, pid, seconds=0.0):
+        now = time.time()
+        self.strikes.append(Strike(kind, pid, now, now + seconds))
+
+    async def workers(self):
+        try:
+            return await self.reader.store.workers()
+        except EddaError:
+            return []
+
+    # ---- The end ---------------------------------------------------------------------------------
+
+    async def settle(self):
+        """Wait until everything has ended, or nothing moves any more."""
+        seen, since = None, time.monotonic()
+        while time.monotonic() - since < self.plan.patience_seconds:
+            await asyncio.sleep(0.1)
+            try:
+                open_now = [one for one in await self.all() if not one.status.is_final]
+                if not open_now and not await self.reader.pending_events(limit=1):
+                    return
+            except EddaError:
+                continue
+            # One that waits with a timeout does so for ever, and that is no progress.
+            now = sorted(one.id for one in open_now)
+            if now != seen:
+                seen, since = now, time.monotonic()
+
+    async def all(self):
+        found, after = [], None
+        while page := await self.reader.find(limit=1000, after=after):
+            found += page
+            after = page[-1].id
+        return found
+
+    async def evidence(self):
+        instances = {one.id: one for one in await self.all()}
+        lines = (self.plan.folder / "ledger").read_text().splitlines()
+        logs = [path.read_text() for path in sorted(self.plan.folder.glob("server-*.log"))]
+        return Evidence(
+            promises=self.customers.promises,
+            instances=instances,
+            histories={id: await self.reader.history(id) for id in instances},
+            snapshots=self.snapshots,
+            outcomes={id: outcome_of(self.reader, one) for id, one in instances.items()},
+            ledger=[json.loads(line) for line in lines],
+            booked=await rows(self.plan.url, "SELECT key, n FROM booked"),
+            strikes=self.strikes,
+            lease_seconds=self.plan.lease_seconds,
+            news=self.customers.news,
+            jobs=self.customers.jobs,
+            pending=len(await self.reader.pending_events()),
+            surprises=self.customers.surprises,
+            logs="\n".join(logs),
+        )
+
+
+def outcome_of(reader, instance):
+    """The result, or the error's type name."""
+    try:
+        return reader.outcome_of(instance)
+    except EddaError as error:
+        return type(error.__cause__ or error).__name__
+
+
+def is_locked(url):
+    """Whether somebody keeps the write lock of an SQLite file."""
+    if not url.startswith("sqlite"):
+        return False
+    connection = sqlite3.connect(url.removeprefix("sqlite:///"), timeout=0.02, isolation_level=None)
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("ROLLBACK")
+    except sqlite3.OperationalError:
+        return True
+    finally:
+        connection.close()
+    return False
+
+
+async def rows(url, statement):
+    """What a statement finds in the store's own database."""
+    if url.startswith("postgres"):
+        plain, _, schema = url.partition("&schema=")
+        connection = await asyncpg.connect(plain)
+        try:
+            own = schema.partition("&search_path=")[2]
+            await connection.execute(f"SET search_path TO {own}")
+            return [tuple(row) for row in await connection.fetch(statement)]
+        finally:
+            await connection.close()
+    connection = sqlite3.connect(url.removeprefix("sqlite:///"))
+    try:
+        with connection:
+            return connection.execute(statement).fetchall()
+    finally:
+        connection.close()

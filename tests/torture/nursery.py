@@ -1,0 +1,125 @@
+"""A process that imports everything once, and forks servers that are to be killed.
+
+Each server is a worker and the HTTP door on one database, as `edda serve` runs them. It listens
+on a socket that the nursery keeps, so that whoever connects while it is dead waits for the next.
+Orders come as lines of JSON, answers go out as lines. Its own rules: one thread, no event loop.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import sys
+import traceback
+from pathlib import Path
+from urllib.parse import parse_qs
+
+import uvicorn
+
+import edda.http  # imported before the first fork
+import edda.outbox
+from edda import EddaApp
+from edda.errors import EddaError, StoreUnavailableError
+from tests.torture import mutants, world
+
+BEAT_SECONDS = 0.1
+
+
+def main(text):
+    options = json.loads(text)
+    if "postgres" in options["url"]:
+        import edda.stores.postgres
+    sockets = [listening() for _ in range(options["servers"])]
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the dead leave no zombies
+    say({"ports": [each.getsockname()[1] for each in sockets]})
+    for line in sys.stdin:
+        number = json.loads(line)
+        pid = os.fork()
+        if not pid:
+            be_server(options, sockets[number], number)
+        say({"pid": pid})
+
+
+def say(what):
+    print(json.dumps(what), flush=True)
+
+
+def listening():
+    made = socket.socket()
+    made.bind(("127.0.0.1", 0))
+    made.listen(200)
+    return made
+
+
+def be_server(options, own, number):
+    code = 1
+    try:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        folder = Path(options["folder"])
+        out = os.open(folder / f"server-{number}.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        os.dup2(out, 1)
+        os.dup2(out, 2)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        world.settings["moment_seconds"] = options["moment_seconds"]
+        world.open_ledger(folder / "ledger")
+        edda.outbox.LEASE_SECONDS = 2.0  # a minute is too long for this test
+        if options["mutant"]:
+            mutants.plant(options["mutant"])
+        asyncio.run(serve(options, own, number))
+        code = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(code)
+
+
+async def serve(options, own, number):
+    app = EddaApp(
+        f"server{number}",
+        options["url"],
+        workflows=list(world.WORKFLOWS.values()),
+        lease_seconds=options["lease_seconds"],
+    )
+    beats = asyncio.create_task(beat(app, options["lease_seconds"]))
+    config = uvicorn.Config(with_start(app), lifespan="on", log_level="warning", loop="asyncio")
+    await uvicorn.Server(config).serve(sockets=[own])
+    beats.cancel()
+
+
+async def beat(app, lease_seconds):
+    """Set down when this process could not have renewed its leases in time, and for how long."""
+    loop = asyncio.get_running_loop()
+    while True:
+        before = loop.time()
+        await asyncio.sleep(BEAT_SECONDS)
+        with contextlib.suppress(EddaError):
+            await app.store.workers()
+        late = loop.time() - before - BEAT_SECONDS
+        if late > lease_seconds / 3:
+            world.note("stall", seconds=late + BEAT_SECONDS)
+
+
+def with_start(app):
+    """The app, and `POST /start?workflow=&id=&n=` beside it: `app.start`, then 202."""
+
+    async def asgi(scope, receive, send):
+        if scope.get("path") != "/start":
+            await app(scope, receive, send)
+            return
+        query = {key: value[0] for key, value in parse_qs(scope["query_string"].decode()).items()}
+        status = 202
+        try:
+            which = world.WORKFLOWS[query["workflow"]]
+            await app.start(which, int(query["n"]), instance_id=query["id"])
+        except StoreUnavailableError:
+            status = 503
+        await send({"type": "http.response.start", "status": status, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    return asgi
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
