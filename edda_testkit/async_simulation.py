@@ -80,6 +80,14 @@ class AsyncSimulation:
         """Deliver an event again."""
         return self.simulation.duplicate(event, id=id)
 
+    async def publish(self, channel: str, data: Any = None, **options: Any) -> CloudEvent:
+        """Publish a message to a channel."""
+        return self.simulation.publish(channel, data, **options)
+
+    async def send_to(self, run: Run, channel: str, data: Any = None, **options: Any) -> CloudEvent:
+        """Send a message of a channel to one run alone."""
+        return self.simulation.send_to(run, channel, data, **options)
+
     async def deploy(self, workflow: Workflow[..., Any]) -> None:
         """Put other code under a workflow's name."""
         self.simulation.deploy(workflow)

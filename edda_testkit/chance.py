@@ -218,6 +218,8 @@ class Chance:
                 self._uncommitted.pop((instance_id, event.id), None)
                 if self.armed and isinstance(event, Answered):
                     self._strike("after_commit", self._stepping, instance_id, event.id)
+        if commit.restart is not None:
+            self._forget(instance_id)
         if self.armed:
             self._strike_commit("after")
         if not self.explores or self._stepping is None:
@@ -248,6 +250,11 @@ class Chance:
         for key in [key for key, one in self._uncommitted.items() if one is turn]:
             del self._uncommitted[key]
             self.lost[key] += 1
+
+    def _forget(self, instance_id: str) -> None:
+        """A fresh history begins, and its ids begin at 1 again."""
+        for key in [key for key in self.executed if key[0] == instance_id]:
+            del self.executed[key], self.lost[key]
 
     def crashed(self, worker: Worker | None) -> None:
         """A worker has died."""

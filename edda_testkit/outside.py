@@ -4,13 +4,14 @@ Inside `concurrently()` nothing happens yet: what is asked for is queued, and wh
 the schedule decides what falls where.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any, ParamSpec, TypeVar
 
 from cloudevents.core.v1.event import CloudEvent
 
+from edda.channel import message_of
 from edda.events import Envelope, as_cloudevent, as_envelope
 from edda_testkit.clock import as_utc
 from edda_testkit.driver import Driver
@@ -61,6 +62,15 @@ class Outside:
         self._happen(None, envelope, "duplicate")
         return as_cloudevent(envelope)
 
+    def publish(self, message: Envelope, at: datetime | None) -> CloudEvent:
+        """Let a channel have a message, now or at an instant, and return it."""
+        self._made_up += 1
+        attributes = dict(as_cloudevent(message).get_attributes())
+        known = {"id": f"message-{self._made_up}", "time": at or self._driver.now}
+        envelope = as_envelope(attributes | known, message.document.get("data"))
+        self._happen(at, envelope, "publish")
+        return as_cloudevent(envelope)
+
     def happen(
         self,
         at: datetime | None,
@@ -86,6 +96,11 @@ class Outside:
         else:
             job()
             self._driver.settle()
+
+    @property
+    def now(self) -> datetime:
+        """The virtual instant."""
+        return self._driver.now
 
     @property
     def is_concurrent(self) -> bool:
@@ -192,8 +207,9 @@ class Outdoors:
     def concurrently(self) -> Iterator[None]:
         """Let what the block asks for happen when it ends, in an order of the schedule's choosing.
 
-        Takes `start send duplicate call advance cancel crash`; each may fall between any two
-        commits of what runs beside it. Without exploration the order is the written one.
+        Takes `start send duplicate publish send_to call advance cancel crash`; each may fall
+        between any two commits of what runs beside it. Without exploration the order is the
+        written one.
         """
         self._open_for("concurrently")
         with self._outside.concurrently():
@@ -231,6 +247,35 @@ class Outdoors:
         """Deliver an event again: the same id, or another (`id="fresh"` makes one up)."""
         self._open_for("duplicate", is_queued=True)
         return self._outside.duplicate(event, id)
+
+    def publish(
+        self,
+        channel: str,
+        data: Any = None,
+        *,
+        metadata: Mapping[str, Any] | None = None,
+        after: float | timedelta | None = None,
+        at: datetime | None = None,
+    ) -> CloudEvent:
+        """Publish a message to a channel, now or later, and return it as the event that it is."""
+        self._open_for("publish", is_queued=True)
+        message = message_of(channel, data, metadata, None, self._outside.now)
+        return self._outside.publish(message, self._outside.instant(after, at))
+
+    def send_to(
+        self,
+        run: Run,
+        channel: str,
+        data: Any = None,
+        *,
+        metadata: Mapping[str, Any] | None = None,
+        after: float | timedelta | None = None,
+        at: datetime | None = None,
+    ) -> CloudEvent:
+        """Send a message of a channel to one run alone, now or later; else as `publish`."""
+        self._open_for("send_to", is_queued=True)
+        message = message_of(channel, data, metadata, run.id, self._outside.now)
+        return self._outside.publish(message, self._outside.instant(after, at))
 
     def call(
         self,

@@ -32,9 +32,20 @@ class Job(BaseModel):
     picture: str
 
 
+class Album:
+    """The outside world: where pictures go."""
+
+    def __init__(self) -> None:
+        self.pictures: dict[str, str] = {}
+
+
+class Outside:
+    album = Album()
+
+
 @activity
-async def resize(ctx, job: Job) -> str:
-    return f"small/{job.picture}"
+async def resize(ctx, job: Job) -> None:
+    Outside.album.pictures[job.picture] = f"small/{job.picture}"
 
 
 @workflow(start_on=True)

@@ -12,6 +12,7 @@ from examples.agent_loop import (
     MAX_STEPS,
     NEEDS_APPROVAL,
     TOOLS,
+    Mails,
     Outside,
     Step,
     agent,
@@ -20,10 +21,6 @@ from examples.agent_loop import (
     send_mail,
     think,
 )
-
-
-class Mails(dict):
-    """The mails of one simulation."""
 
 
 def allow(sim, run, *, is_allowed=True):

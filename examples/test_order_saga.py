@@ -4,7 +4,7 @@ from functools import partial
 
 import pytest
 
-from edda import TerminalError, WorkflowContext, activity, workflow
+from edda import TerminalError, WorkflowContext, activity, on_failure, workflow
 from edda_testkit import check_crashes, explore
 from examples.order_saga import (
     Outside,
@@ -12,6 +12,7 @@ from examples.order_saga import (
     order_saga,
     refund,
     release_stock,
+    reserve_stock,
     ship,
 )
 
@@ -68,22 +69,21 @@ def test_a_crash_anywhere_changes_nothing():
 
 
 # ---- A bug, and the test that finds it -------------------------------------------------------
-# Before: the author undid the steps by hand, and thought of failure but not of cancellation.
+# Before: the refund was tied to the answer of the charge. It is not there when the cancellation
+# comes between the effect of the charge and its answer.
 
 
 @activity
-async def charge_by_hand(ctx, order_id: str, price: float) -> None:
+@on_failure(refund)
+async def charge_with_refund(ctx, order_id: str, price: float) -> None:
     Outside.shop.charges[order_id] = price
 
 
 @workflow
-async def order_by_hand(ctx: WorkflowContext, order_id: str, sku: str, price: float) -> str:
-    await charge_by_hand(ctx, order_id, price)
-    try:
-        await ship(ctx, order_id)
-    except TerminalError:
-        await refund(ctx, order_id)
-        raise
+async def order_saga_before(ctx: WorkflowContext, order_id: str, sku: str, price: float) -> str:
+    await reserve_stock(ctx, order_id, sku)
+    await charge_with_refund(ctx, order_id, price)
+    await ship(ctx, order_id)
     return "shipped"
 
 
@@ -101,7 +101,7 @@ def test_an_order_called_off_costs_nothing():
     assert explore(partial(called_off, order_saga)).exhaustive
 
 
-def test_the_kit_finds_the_forgotten_cancellation():
-    """By hand, a cancellation between the charge and the parcel keeps the money."""
+def test_the_kit_finds_the_charge_that_nobody_undoes():
+    """A cancellation in the one moment that matters keeps the money."""
     with pytest.raises(AssertionError, match="paid for, and called off"):
-        explore(partial(called_off, order_by_hand))
+        explore(partial(called_off, order_saga_before))

@@ -6,8 +6,8 @@
            "data": {"invoice_id": "INV-1", "amount": 99.99}}'
 
 The answer 202 comes when the event is stored. The sender may repeat it as often as it likes: the
-same `source` and `id` count once. A sender that makes up a new id for each try is met by the ledger,
-which books by invoice. Set WEBHOOK_SECRET (whsec_...) to have signatures checked, as
+same `source` and `id` count once. A sender that makes up a new id for each try is met by the
+ledger, which books by invoice. Set WEBHOOK_SECRET (whsec_...) to have signatures checked, as
 https://www.standardwebhooks.com describes them.
 """
 
