@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from edda.app import EddaApp
+from edda.completion import SHELLS, script
 from edda.errors import ArgumentError, EddaError, StoreUrlError
 from edda.export import as_since, as_text, export, redacted, selected, write
 from edda.guests import invite
@@ -40,6 +41,7 @@ Durable workflows: run an app, and look into its database.
   edda history export ID > history.json               the same for programs
   edda cancel ID                                      ask for its cancellation
   edda retry ID                                       try a stuck one again
+  edda init DIR                                       a small project to begin with
 """
 
 CODES = """\
@@ -109,6 +111,15 @@ Try a stuck instance again, after code that fits its history was deployed.
 
   edda ps --status stuck
   edda retry payment_workflow-5d1c
+"""
+
+
+COMPLETION = """\
+Print a script that lets a shell complete commands and options.
+
+  source <(edda completion bash)                                          bash, in ~/.bashrc
+  edda completion zsh > ~/.zfunc/_edda                                    zsh, a folder of fpath
+  edda completion fish > ~/.config/fish/completions/edda.fish             fish
 """
 
 
@@ -190,6 +201,8 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
 
     _add_instance(_command(commands, "cancel", _run(_cancel), CANCEL))
     _add_instance(_command(commands, "retry", _run(_retry), RETRY))
+    completing = _command(commands, "completion", _completion, COMPLETION)
+    completing.add_argument("shell", choices=SHELLS, metavar="SHELL", help=", ".join(SHELLS))
     invite(commands, tuple(commands.choices), argv)
     return parser
 
@@ -328,6 +341,11 @@ async def _retry(app: EddaApp, arguments: argparse.Namespace) -> int:
     if status is not Status.STUCK or not await app.retry(arguments.id):
         raise Trouble(f"{arguments.id} is {status.value}, not stuck; there is nothing to do.", 1)
     print(f"{arguments.id} is ready again; a worker takes it up.")
+    return 0
+
+
+def _completion(arguments: argparse.Namespace) -> int:
+    print(script(_parser(()), arguments.shell))
     return 0
 
 
