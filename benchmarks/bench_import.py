@@ -29,9 +29,11 @@ EDDAS = ("edda", "edda_testkit")
 
 def milliseconds(before: str, measured: str) -> float:
     """The least CPU time that a fresh interpreter takes for it."""
-    program = "\n".join([before, CLOCK, measured, END])
+    program = f"{before}\n{CLOCK}\n{measured}\n{END}"
     return min(
-        float(subprocess.run([sys.executable, "-c", program], capture_output=True, check=True).stdout)
+        float(
+            subprocess.run([sys.executable, "-c", program], capture_output=True, check=True).stdout
+        )
         for _ in range(RUNS)
     )
 

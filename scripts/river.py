@@ -22,7 +22,9 @@ def main() -> None:
         width = max(len(room) for room in rooms)
         print(f"\n{package}: {len(rooms)} rooms; a room imports only rooms above it\n")
         for room in rooms:
-            lines = sum(len(file.read_text("utf-8").splitlines()) for file in files_of(package, room))
+            lines = sum(
+                len(file.read_text("utf-8").splitlines()) for file in files_of(package, room)
+            )
             inside = sorted(imports_of(package, room, package), key=rooms.index)
             outside = sorted(imports_of(package, room, "edda")) if package != "edda" else []
             flows = " ".join(inside) + (f"  | edda: {' '.join(outside)}" if outside else "")
