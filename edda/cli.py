@@ -11,6 +11,7 @@ import asyncio
 import io
 import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Awaitable, Callable, Sequence
@@ -34,14 +35,16 @@ __all__ = ["main"]
 ABOUT = """\
 Durable workflows: run an app, and look into its database.
 
-  edda serve examples.event_waiting_workflow:app      HTTP and worker, port 8001
+  edda init shop                                      a small project to begin with
+  edda serve shop.main:app                            HTTP and worker, port 8001
   edda worker shop.main:app                           a worker without HTTP
   edda ps --db sqlite:///edda.db --status stuck       which instances there are
   edda show ID --db sqlite:///edda.db                 what happened to one, as a timeline
   edda history export ID > history.json               the same for programs
   edda cancel ID                                      ask for its cancellation
   edda retry ID                                       try a stuck one again
-  edda init DIR                                       a small project to begin with
+  edda lint src                                       what replays cannot repeat, without running
+  edda check tests/histories                          whether recorded histories fit today's code
 """
 
 CODES = """\
@@ -127,8 +130,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.encoding.lower() != "utf-8":
         sys.stdout.reconfigure(encoding="utf-8")  # glyphs, and JSON for other programs
+    given = sys.argv[1:] if argv is None else argv
     try:
-        arguments = _parser(sys.argv[1:] if argv is None else argv).parse_args(argv)
+        parser = _parser(given)
+        if not given:
+            parser.print_help(sys.stderr)
+            return 2
+        arguments = parser.parse_args(given)
         run: Callable[[argparse.Namespace], int] = arguments.run
         code = run(arguments)
         sys.stdout.flush()
@@ -218,7 +226,7 @@ _Formatter = argparse.RawDescriptionHelpFormatter
 
 
 def _command(commands: Any, name: str, run: Any, text: str) -> argparse.ArgumentParser:
-    summary = text.partition("\n\n")[0].replace("\n", " ").partition(". ")[0].rstrip(".")
+    summary = re.split(r"[.:;,]( |$)", text.partition("\n\n")[0].replace("\n", " "))[0]
     parser: argparse.ArgumentParser = commands.add_parser(
         name,
         help=summary[0].lower() + summary[1:],

@@ -5,6 +5,7 @@ touched: then nothing is written at all. Absent: questions and templates to choo
 """
 
 import argparse
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -186,4 +187,6 @@ def _run(arguments: argparse.Namespace) -> int:
     print(f"Wrote {', '.join(FILES)} into {folder.resolve()}.\n")
     print(f"  {into}pytest                   # days of waiting, in a second")
     print(f"  {into}edda serve orders:app    # then send it the curls in orders.py")
+    if find_spec("uvicorn") is None:
+        print('\nThe second needs the extra http: pip install "edda-durable[http]"')
     return 0
