@@ -10,10 +10,10 @@ READY := $(VENV)/.ready
 PURE := edda/errors.py,edda/retry.py,edda/commands.py,edda/history.py,edda/codec.py,edda/divergence.py,edda/loop.py,edda/machine.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test fuzz docs lint format cover check bench clean
+.PHONY: help setup demo test fuzz docs lint format cover check wheel-test mutate river bench clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "  variables: PYTHON=$(PYTHON) VENV=$(VENV) PYTEST_ARGS=$(PYTEST_ARGS)"
 
@@ -67,6 +67,12 @@ cover: $(READY) ## run the suite with branch coverage; the pure rooms must have 
 	@"$(BIN)/coverage" report --include='$(PURE)' --fail-under=100
 
 check: lint test ## everything that must be green before a commit
+
+wheel-test: $(READY) ## build the wheel, and try it and the examples with the sources away
+	@.ci/wheel-test "$(BIN)/python"
+
+river: ## print who imports whom, in order
+	@"$(PYTHON)" scripts/river.py
 
 bench: $(READY) ## run benchmarks/bench_*.py
 	@set -e; for file in benchmarks/bench_*.py; do echo "== $$file"; "$(BIN)/python" "$$file"; done

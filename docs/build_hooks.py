@@ -13,7 +13,7 @@ from mkdocs.structure.files import File
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-import reference  # noqa: E402 - MkDocs runs this file by its path
+import reference
 
 ROOT = Path(__file__).resolve().parents[1]
 TESTS_PAGE = "guarantees-tests.md"

@@ -215,7 +215,9 @@ def as_parameters(arguments: ast.arguments) -> Iterator[str]:
 def parameter(argument: ast.arg, value: ast.expr | None) -> str:
     if value is None:
         return ast.unparse(argument)
-    return ast.unparse(argument) + (default(value) if argument.annotation else f"={ast.unparse(value)}")
+    return ast.unparse(argument) + (
+        default(value) if argument.annotation else f"={ast.unparse(value)}"
+    )
 
 
 def default(value: ast.expr) -> str:

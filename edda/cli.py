@@ -11,6 +11,7 @@ import asyncio
 import io
 import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Awaitable, Callable, Sequence
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from edda.app import EddaApp
+from edda.completion import SHELLS, script
 from edda.errors import ArgumentError, EddaError, StoreUrlError
 from edda.export import as_since, as_text, export, redacted, selected, write
 from edda.guests import invite
@@ -33,13 +35,16 @@ __all__ = ["main"]
 ABOUT = """\
 Durable workflows: run an app, and look into its database.
 
-  edda serve examples.event_waiting_workflow:app      HTTP and worker, port 8001
+  edda init shop                                      a small project to begin with
+  edda serve shop.main:app                            HTTP and worker, port 8001
   edda worker shop.main:app                           a worker without HTTP
   edda ps --db sqlite:///edda.db --status stuck       which instances there are
   edda show ID --db sqlite:///edda.db                 what happened to one, as a timeline
   edda history export ID > history.json               the same for programs
   edda cancel ID                                      ask for its cancellation
   edda retry ID                                       try a stuck one again
+  edda lint src                                       what replays cannot repeat, without running
+  edda check tests/histories                          whether recorded histories fit today's code
 """
 
 CODES = """\
@@ -112,12 +117,26 @@ Try a stuck instance again, after code that fits its history was deployed.
 """
 
 
+COMPLETION = """\
+Print a script that lets a shell complete commands and options.
+
+  source <(edda completion bash)                                          bash, in ~/.bashrc
+  edda completion zsh > ~/.zfunc/_edda                                    zsh, a folder of fpath
+  edda completion fish > ~/.config/fish/completions/edda.fish             fish
+"""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.encoding.lower() != "utf-8":
         sys.stdout.reconfigure(encoding="utf-8")  # glyphs, and JSON for other programs
+    given = sys.argv[1:] if argv is None else argv
     try:
-        arguments = _parser(sys.argv[1:] if argv is None else argv).parse_args(argv)
+        parser = _parser(given)
+        if not given:
+            parser.print_help(sys.stderr)
+            return 2
+        arguments = parser.parse_args(given)
         run: Callable[[argparse.Namespace], int] = arguments.run
         code = run(arguments)
         sys.stdout.flush()
@@ -190,6 +209,8 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
 
     _add_instance(_command(commands, "cancel", _run(_cancel), CANCEL))
     _add_instance(_command(commands, "retry", _run(_retry), RETRY))
+    completing = _command(commands, "completion", _completion, COMPLETION)
+    completing.add_argument("shell", choices=SHELLS, metavar="SHELL", help=", ".join(SHELLS))
     invite(commands, tuple(commands.choices), argv)
     return parser
 
@@ -205,7 +226,7 @@ _Formatter = argparse.RawDescriptionHelpFormatter
 
 
 def _command(commands: Any, name: str, run: Any, text: str) -> argparse.ArgumentParser:
-    summary = text.partition("\n\n")[0].replace("\n", " ").partition(". ")[0].rstrip(".")
+    summary = re.split(r"[.:;,]( |$)", text.partition("\n\n")[0].replace("\n", " "))[0]
     parser: argparse.ArgumentParser = commands.add_parser(
         name,
         help=summary[0].lower() + summary[1:],
@@ -328,6 +349,11 @@ async def _retry(app: EddaApp, arguments: argparse.Namespace) -> int:
     if status is not Status.STUCK or not await app.retry(arguments.id):
         raise Trouble(f"{arguments.id} is {status.value}, not stuck; there is nothing to do.", 1)
     print(f"{arguments.id} is ready again; a worker takes it up.")
+    return 0
+
+
+def _completion(arguments: argparse.Namespace) -> int:
+    print(script(_parser(()), arguments.shell))
     return 0
 
 

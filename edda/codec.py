@@ -13,6 +13,7 @@ with side effects is called. No pickle, no eval.
 import inspect
 import json
 import math
+import os
 import sys
 import traceback
 import typing
@@ -45,6 +46,7 @@ __all__ = [
 ]
 
 MAX_CAUSES = 5  # how deep a chain of them is stored
+_EDDA = os.path.join(os.path.dirname(__file__), "")  # whose frames are left out of what is told
 
 
 class Value:
@@ -192,7 +194,7 @@ class Parameters:
         except TypeError as error:
             expected = ", ".join(map(str, self._signature.parameters.values()))
             problem = f"{error}; it takes ({expected or 'no arguments'})"
-            raise ArgumentError(self.what, [problem]) from error
+            raise ArgumentError(self.what, [problem]) from None  # where it binds is no news
 
     def _typed_dict(self) -> Any:
         hints = _hints(self.function, self.what)
@@ -245,7 +247,9 @@ def encode_error(
     if notes := getattr(error, "__notes__", None):
         entry["notes"] = [str(note) for note in notes]
     if error.__traceback__ is not None:
-        entry["traceback"] = "".join(traceback.format_tb(error.__traceback__))
+        frames = traceback.extract_tb(error.__traceback__)
+        theirs = [frame for frame in frames if not frame.filename.startswith(_EDDA)]
+        entry["traceback"] = "".join(traceback.format_list(theirs or frames))
     cause = error.__cause__
     if cause is None and not error.__suppress_context__:
         cause = error.__context__

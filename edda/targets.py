@@ -72,9 +72,10 @@ def database_url(db: str | None, app: str | None) -> str:
         db, app = os.environ.get("EDDA_DB_URL"), os.environ.get("EDDA_APP")
     url = db or (app and app_of(app).db_url)
     if not url:
+        here = sorted(path.name for path in Path.cwd().glob("*.db"))
         raise Trouble(
-            "Which database? Give --db sqlite:///edda.db or --app module:app, or set EDDA_DB_URL "
-            "or EDDA_APP.",
+            f"Which database? Give --db sqlite:///{here[0] if here else 'edda.db'} or --app "
+            f"module:app, or set EDDA_DB_URL or EDDA_APP.",
             2,
         )
     if url.startswith("memory:"):

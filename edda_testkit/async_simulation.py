@@ -76,17 +76,17 @@ class AsyncSimulation:
         """Send a CloudEvent into the simulation."""
         return self.simulation.send(event, data, **options)
 
-    async def publish(self, channel: str, data: Any, **options: Any) -> str:
-        """Publish a message to a channel."""
-        return self.simulation.publish(channel, data, **options)
-
-    async def send_to(self, run: Run, channel: str, data: Any, **options: Any) -> str:
-        """Send a message of a channel to one run alone."""
-        return self.simulation.send_to(run, channel, data, **options)
-
     async def duplicate(self, event: CloudEvent, *, id: str | None = None) -> CloudEvent:
         """Deliver an event again."""
         return self.simulation.duplicate(event, id=id)
+
+    async def publish(self, channel: str, data: Any = None, **options: Any) -> CloudEvent:
+        """Publish a message to a channel."""
+        return self.simulation.publish(channel, data, **options)
+
+    async def send_to(self, run: Run, channel: str, data: Any = None, **options: Any) -> CloudEvent:
+        """Send a message of a channel to one run alone."""
+        return self.simulation.send_to(run, channel, data, **options)
 
     async def deploy(self, workflow: Workflow[..., Any]) -> None:
         """Put other code under a workflow's name."""

@@ -48,6 +48,9 @@ class VirtualClock:
         self._cancelled = 0
         self._listeners: list[Callable[[datetime], object]] = []
 
+    def __repr__(self) -> str:
+        return f"<VirtualClock at {self._now.isoformat()}>"
+
     @property
     def start(self) -> datetime:
         """The first instant; a `VirtualLoop` counts its seconds from here."""

@@ -59,13 +59,13 @@ class Outside:
         metadata: Mapping[str, Any] | None,
         instance_id: str | None,
         at: datetime | None,
-    ) -> str:
-        """Publish a message, to all or to one instance, now or at an instant; its id."""
+    ) -> CloudEvent:
+        """Publish a message, to all or to one instance, now or at an instant, and return it."""
         self._made_up += 1
         id, time = f"message-{self._made_up}", at or self._driver.now
         envelope = message_of(channel, data, metadata, instance_id, time, id)
         self._happen(at, envelope, "publish")
-        return envelope.id
+        return as_cloudevent(envelope)
 
     def duplicate(self, event: CloudEvent, id: str | None) -> CloudEvent:
         """Deliver an event again, with the same id or another."""
@@ -102,6 +102,11 @@ class Outside:
         else:
             job()
             self._driver.settle()
+
+    @property
+    def now(self) -> datetime:
+        """The virtual instant."""
+        return self._driver.now
 
     @property
     def is_concurrent(self) -> bool:
@@ -247,13 +252,13 @@ class Outdoors:
     def publish(
         self,
         channel: str,
-        data: Any,
+        data: Any = None,
         metadata: Mapping[str, Any] | None = None,
         *,
         after: float | timedelta | None = None,
         at: datetime | None = None,
-    ) -> str:
-        """Publish a message to a channel, now or later, and return its id."""
+    ) -> CloudEvent:
+        """Publish a message to a channel, now or later, and return it as the event that it is."""
         self._open_for("publish", is_queued=True)
         when = self._outside.instant(after, at)
         return self._outside.publish(channel, data, metadata, None, when)
@@ -262,13 +267,13 @@ class Outdoors:
         self,
         run: Run,
         channel: str,
-        data: Any,
+        data: Any = None,
         metadata: Mapping[str, Any] | None = None,
         *,
         after: float | timedelta | None = None,
         at: datetime | None = None,
-    ) -> str:
-        """Send a message of a channel to one run alone, now or later, and return its id."""
+    ) -> CloudEvent:
+        """Send a message of a channel to one run alone, now or later; else as `publish`."""
         self._open_for("send_to", is_queued=True)
         when = self._outside.instant(after, at)
         return self._outside.publish(channel, data, metadata, run.id, when)

@@ -339,11 +339,13 @@ def pytest_runtest_teardown(
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
-    item: pytest.Item,
+    item: pytest.Item, call: pytest.CallInfo[Any]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Show the virtual timeline of every run when a test fails."""
-    report = yield
+    """Show the virtual timeline of every run when a test fails, and none of our own frames."""
     session = item.stash.get(SESSION, None)
+    if call.excinfo is not None and session is not None and not item.config.option.fulltrace:
+        _hide(call.excinfo)
+    report = yield
     if report.when == "call" and session is not None and session.explored:
         exploring = importlib.import_module("edda_testkit.plugin_explore")
         if report.failed:
@@ -370,6 +372,14 @@ def _release(freezer: Any) -> None:
     # A fixture of the user's may have frozen time for longer than this test: then after it.
     with contextlib.suppress(importlib.import_module("edda_testkit.freeze").FreezeError):
         freezer.release()
+
+
+def _hide(excinfo: Any) -> None:
+    """Show the frames of the test and what it called; --full-trace shows all of them."""
+    for entry in excinfo.traceback:
+        names = entry.frame.f_globals  # where pytest looks for this name, after the locals
+        if str(names.get("__name__", "")).partition(".")[0] in ("edda", "edda_testkit"):
+            names["__tracebackhide__"] = True
 
 
 def _uses_simulation(item: pytest.Item) -> bool:

@@ -1,6 +1,6 @@
 """What a test holds of one instance: its status, result, history and waits. Views only."""
 
-from collections.abc import Collection, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Collection, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, Protocol, TypeVar
@@ -189,13 +189,15 @@ class Run:
         return [one.ask for one in turn.machine.open.values() if one.ask.id not in asked]
 
     @property
-    def received(self) -> Iterator[ReceivedEvent[Any]]:
+    def received(self) -> list[ReceivedEvent[Any]]:
         """The events it took, in order."""
-        for event in self.history:
-            if not isinstance(event, Answered) or event.of not in ("event", "message"):
-                continue
-            if isinstance(event.outcome, Result):
-                yield received(event.outcome.value)
+        return [
+            received(event.outcome.value)
+            for event in self.history
+            if isinstance(event, Answered)
+            and event.of in ("event", "message")
+            and isinstance(event.outcome, Result)
+        ]
 
     def calls(self, activity: Activity[..., Any] | None = None) -> list[Call]:
         """The attempts it made, of one activity or all."""

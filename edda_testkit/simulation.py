@@ -398,8 +398,8 @@ class Simulation(Outdoors, Faults, Witness):
     def _open_for(self, verb: str, *, is_queued: bool = False) -> None:
         if self._outside.is_concurrent and not is_queued:
             raise Misuse(
-                f"{verb}() cannot be queued: concurrently() takes start, send, duplicate, call, "
-                f"advance, cancel and crash. Call it after the block."
+                f"{verb}() cannot be queued: concurrently() takes start, send, duplicate, "
+                f"publish, send_to, call, advance, cancel and crash. Call it after the block."
             )
         if self._ends is None:
             raise NoAppError(

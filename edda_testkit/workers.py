@@ -51,7 +51,8 @@ class Move:
         self.after: Move | None = None  # what it cannot come before
 
     def __str__(self) -> str:
-        return " ".join(filter(None, (self.kind, self.name, self.actor and f"of {self.actor}")))
+        whose = "" if self.name.endswith(self.actor) else f"of {self.actor}"
+        return " ".join(filter(None, (self.kind, self.name, whose)))
 
     @property
     def key(self) -> tuple[str, str]:

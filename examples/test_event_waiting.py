@@ -2,7 +2,16 @@
 
 import pytest
 
-from edda import EventTimeoutError, InvalidEventError, WorkflowFailed
+from edda import (
+    EventTimeoutError,
+    InvalidEventError,
+    WorkflowContext,
+    WorkflowFailed,
+    activity,
+    wait_event,
+    workflow,
+)
+from edda_testkit import CrashChangedOutcome, check_crashes
 from examples.event_waiting_workflow import (
     bad_workflow,
     both_ways,
@@ -156,3 +165,93 @@ async def test_in_an_async_test(edda_async_sim):
     payment = await edda_async_sim.start(payment_workflow, order_id="ORD-123")
     await edda_async_sim.send("payment.completed", PAYMENT)
     assert payment.result["status"] == "completed"
+
+
+# ---- Bugs, and the tests that find them ------------------------------------------------------
+# Before: the payment of anybody else was waved through, and began the five minutes anew.
+
+
+@workflow
+async def patient_payment(ctx: WorkflowContext, order_id: str):
+    while True:
+        event = await wait_event(ctx, "payment.completed", timeout_seconds=300)
+        if event.data["order_id"] == order_id:
+            return {"status": "completed"}
+
+
+@workflow
+async def strict_payment(ctx: WorkflowContext, order_id: str):
+    mine = {"data.order_id": order_id}
+    await wait_event(ctx, "payment.completed", timeout_seconds=300, match=mine)
+    return {"status": "completed"}
+
+
+def after_five_minutes_of_other_payments(sim, definition):
+    payment = sim.start(definition, order_id="ORD-123")
+    for number in range(3):
+        sim.advance(minutes=2)
+        sim.send("payment.completed", {"order_id": f"OTHER-{number}"})
+    return payment.status
+
+
+def test_payments_of_others_do_not_count(edda_sim):
+    """With `match`, the five minutes are five minutes, whoever else pays."""
+    assert after_five_minutes_of_other_payments(edda_sim, strict_payment) == "failed"
+
+
+def test_the_kit_finds_the_deadline_that_moves(edda_sim):
+    """Before, the order waited for as long as anybody paid for anything."""
+    status = after_five_minutes_of_other_payments(edda_sim, patient_payment)
+    assert status == "waiting_for_event"
+
+
+# Before: the money of a loan was paid out under no key, so a process that died between the transfer
+# and its commit paid twice.
+
+
+class Bank:
+    """The outside world: transfers, by key."""
+
+    def __init__(self):
+        self.transfers = {}
+
+
+class Outside:
+    bank = Bank()
+
+
+@activity
+async def transfer(ctx: WorkflowContext, amount: int):
+    Outside.bank.transfers[ctx.idempotency_key] = amount
+
+
+@activity
+async def transfer_without_key(ctx: WorkflowContext, amount: int):
+    Outside.bank.transfers[len(Outside.bank.transfers)] = amount
+
+
+def loan_paid_by(paying):
+    @workflow
+    async def loan(ctx: WorkflowContext):
+        event = await wait_event(ctx, "loan.approved", timeout_seconds=48 * 3600)
+        await paying(ctx, event.data["amount"])
+
+    def scenario(sim):
+        bank = Outside.bank = sim.world(Bank)
+        sim.start(loan)
+        sim.advance(hours=47)
+        sim.send("loan.approved", {"amount": 5_000})
+        return list(bank.transfers.values())
+
+    return scenario
+
+
+def test_a_loan_is_paid_once():
+    """Wherever the process dies, one transfer."""
+    assert check_crashes(loan_paid_by(transfer)).exhaustive
+
+
+def test_the_kit_finds_the_second_transfer():
+    """Without a key, one of the crashes pays twice."""
+    with pytest.raises(CrashChangedOutcome, match=r"returned \[5000, 5000\]"):
+        check_crashes(loan_paid_by(transfer_without_key))

@@ -77,7 +77,7 @@ def test_a_message_in_full(sim):
 
     run = sim.start(once)
     said = sim.now
-    message_id = sim.publish("news", None, {"by": ["me", 1]})
+    message_id = sim.publish("news", None, {"by": ["me", 1]}).get_id()
     sim.run()
     assert run.result == [message_id, "news", None, {"by": ["me", 1]}]
     (event,) = run.received

@@ -39,7 +39,7 @@ LONG_FILES: dict[str, str] = {  # "edda.room"
 }
 LONG_FUNCTIONS: dict[str, str] = {}  # "edda.room.Class.function"
 LOCAL_IMPORTS: dict[str, str] = {  # "edda.room"
-    "edda.doors": "the PostgreSQL store needs asyncpg, which is an extra",
+    "edda.doors": "a store is imported where a URL asks for it: asyncpg is an extra, SQLite slow",
 }
 MUTABLE_GLOBALS: dict[str, str] = {  # "edda.room.name"
     "edda.current._open": "the open apps of the process, for calls that do not say which they mean",

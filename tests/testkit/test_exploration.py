@@ -808,3 +808,34 @@ def test_skipped(edda_sim):
 """)
 
     result.assert_outcomes(skipped=1)
+
+
+# ---- Fresh histories -------------------------------------------------------------------------
+
+
+class Outside:
+    ticks: list
+
+
+@activity
+async def tick(ctx, number: int) -> None:
+    Outside.ticks.append((ctx.idempotency_key, number))
+
+
+@workflow
+async def ticking(ctx, number: int = 1) -> int:
+    await tick(ctx, number)
+    if number == 3:
+        return number
+    await ctx.recur(number=number + 1)
+
+
+def test_a_step_of_each_round_is_a_call_of_its_own():
+    """After `ctx.recur` ids begin at 1 again, which check_crashes takes for no repetition."""
+
+    def scenario(sim):
+        Outside.ticks = sim.world(list)
+        run = sim.start(ticking)
+        return run.result, sorted({number for _, number in Outside.ticks})
+
+    assert check_crashes(scenario, crashes=2).exhaustive
