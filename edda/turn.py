@@ -195,7 +195,8 @@ class Turn:
             if not self._events and not self._taken and not is_idle:
                 break
             # A wait whose deadline has passed was just registered: it may see the log first.
-            is_due = self.due is not None and self.due <= self._clock.now()
+            due = self.due
+            is_due = due is not None and due <= self._clock.now()
             commit = self._commit(release=is_idle and not is_due, busy=bool(calls))
             await self._save(commit)
             if self.is_over:
