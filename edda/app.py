@@ -267,11 +267,7 @@ class EddaApp:
 
     def names(self) -> list[str]:
         """The names whose instances this app runs; one with two meanings is left alone."""
-        bound = self._workflows
-        if not self._takes_any:
-            return list(bound)
-        found = [name for name, known in registry.items() if len(known) == 1]
-        return list(dict.fromkeys([*bound, *found]))
+        return [*(self._workflows | registry.unique if self._takes_any else self._workflows)]
 
     # ---- Instances -------------------------------------------------------------------------------
 
@@ -490,11 +486,9 @@ class EddaApp:
         return delivered
 
     def _starters(self) -> list[Workflow[..., Any]]:
-        known = dict(self._workflows)
+        known = self._workflows
         if self._takes_any:  # a name with two meanings is left alone, and nothing is bound here
-            for name, found in registry.items():
-                if len(found) == 1:
-                    known.setdefault(name, found[0])
+            known = known | registry.unique | known  # in this order, with the meanings bound here
         return [one for one in known.values() if one.start_on is not None]
 
     async def send(self, envelope: Envelope, broker_url: str | None = None) -> None:

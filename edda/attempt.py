@@ -22,7 +22,7 @@ class DirectActivities:
 
     async def attempt(self, call: Call) -> Result | Failure:
         """Make one attempt (`ports.Activities`)."""
-        return await attempt(call, call.activity.fn, in_thread=True)
+        return await attempt(call, call.activity.fn, in_thread=not call.activity.is_async)
 
 
 async def attempt(

@@ -33,7 +33,7 @@ from edda.commands import (
 from edda.errors import WorkflowCancelled, WorkflowFailed
 from edda.events import CHANNEL, ENDED, Envelope, canonical
 from edda.history import Started
-from edda.machine import Machine, Open
+from edda.machine import Machine, Question
 from edda.ports import Call, Wait
 from edda.workflow import Workflow
 
@@ -70,7 +70,7 @@ class Launch:
 Errand = Post | Launch
 
 
-def job_of(machine: Machine, opened: Open, ask: CallAsk) -> Call | Errand:
+def job_of(machine: Machine, opened: Question, ask: CallAsk) -> Call | Errand:
     """The next attempt of what an ask wants done."""
     attempt = opened.attempts + 1
     instance_id = machine.program.instance_id

@@ -16,6 +16,7 @@ Deliberately absent: performing anything, storing anything, and the vocabulary o
 """
 
 import asyncio
+import json
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import Context
@@ -59,7 +60,7 @@ from edda.history import (
 )
 from edda.loop import Handle, WorkflowLoop
 
-__all__ = ["Decision", "Machine", "Open", "Program", "Question"]
+__all__ = ["Decision", "Machine", "Program", "Question"]
 
 
 class Program(Protocol):
@@ -83,32 +84,20 @@ class Program(Protocol):
         """Whether two such texts mean equal values."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Question:
-    """An ask with what makes a value of its answer.
+    """An ask with what makes a value of its answer; once it is asked, also how it stands.
 
     `definition` is the author's object behind it (the activity), for who performs it; `same` says
-    whether two texts of arguments mean the same.
+    whether two texts of arguments mean the same; `resolve` takes the answer. `attempts` and
+    `retry_at` follow the notes of its failed attempts.
     """
 
     ask: Ask
     decode: Callable[[str], Any]
     definition: Any = None
     same: Callable[[str, str], bool] | None = None
-
-
-@dataclass(slots=True)
-class Open:
-    """An ask that waits for its answer, and what the machine needs when it comes.
-
-    `definition` and `same` are those of its question; `attempts` and `retry_at` follow the notes
-    of its failed attempts.
-    """
-
-    ask: Ask
-    resolve: Callable[[Answer], None]
-    definition: Any = None
-    same: Callable[[str, str], bool] | None = None
+    resolve: Callable[[Answer], None] = lambda _: None
     attempts: int = 0
     began_at: datetime | None = None
     retry_at: datetime | None = None
@@ -135,7 +124,7 @@ class Machine:
     def __init__(self, program: Program) -> None:
         self.program = program
         self.watch: AbstractContextManager[object] = nullcontext()
-        self.open: dict[str, Open] = {}
+        self.open: dict[str, Question] = {}
         self.outcome: Outcome | None = None
         self.is_replaying = False
         self.is_compensating = False  # set by who undoes a saga, while it does
@@ -295,19 +284,16 @@ class Machine:
         The other questions are given up then.
         """
         future: asyncio.Future[Any] = asyncio.Future(loop=self._loop)
-        opened = [
-            Open(one.ask, partial(_resolve, one, future), one.definition, one.same)
-            for one in questions
-        ]
-        for one in opened:
+        for one in questions:
+            one.resolve = partial(_resolve, one.ask, one.decode, future)
             self._post(one)
         try:
             return await future
         finally:
-            for one in opened:
+            for one in questions:
                 self._withdraw(one)
 
-    def _post(self, opened: Open) -> None:
+    def _post(self, opened: Question) -> None:
         ask = opened.ask
         if self._loop.is_closed():
             return  # the coroutine is being closed: this await is never answered
@@ -362,7 +348,7 @@ class Machine:
         """The ids that history or code has named to `patched`, and whether the side is the new."""
         return self._patches
 
-    def _withdraw(self, opened: Open) -> None:
+    def _withdraw(self, opened: Question) -> None:
         ask = opened.ask
         if self.open.pop(ask.id, None) is not None and not self._loop.is_closed():
             self._emit(Withdrawn(self.next_seq, self._time(), ask.id, ask.name, ask.kind))
@@ -391,7 +377,7 @@ class Machine:
             problem = f"{when_seconds!r} seconds from the start is no instant that can be stored"
             raise ArgumentError(f"asyncio's {name}", [problem]) from error
         ask = TimerAsk(self.next_id(name), name, due, site)
-        opened = Open(ask, lambda _: self._loop.fire(handle))
+        opened = Question(ask, json.loads, resolve=lambda _: self._loop.fire(handle))
         handle.withdraw = lambda: self._withdraw(opened)
         self._post(opened)
 
@@ -425,18 +411,20 @@ _TIMER_NAMES = {
 }
 
 
-def _resolve(question: Question, future: "asyncio.Future[Any]", answer: Answer) -> None:
+def _resolve(
+    ask: Ask, decode: Callable[[str], Any], future: "asyncio.Future[Any]", answer: Answer
+) -> None:
     if future.done():
         return
     match answer:
         case Result():
             # A stored value that does not fit today's code is no fault of the workflow: the
             # error passes through `feed` to the turn, which parks the instance.
-            future.set_result(question.decode(answer.value))
+            future.set_result(decode(answer.value))
         case Failure():
             future.set_exception(decode_error(answer.error))
         case Expiry():
-            future.set_exception(_expired(question.ask))
+            future.set_exception(_expired(ask))
         case _:  # pragma: no cover
             assert_never(answer)
 

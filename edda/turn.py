@@ -52,7 +52,7 @@ from edda.history import (
     Refused,
     Withdrawn,
 )
-from edda.machine import Machine, Open
+from edda.machine import Machine, Question
 from edda.ports import (
     Call,
     Claimed,
@@ -195,7 +195,8 @@ class Turn:
             if not self._events and not self._taken and not is_idle:
                 break
             # A wait whose deadline has passed was just registered: it may see the log first.
-            is_due = self.due is not None and self.due <= self._clock.now()
+            due = self.due
+            is_due = due is not None and due <= self._clock.now()
             commit = self._commit(release=is_idle and not is_due, busy=bool(calls))
             await self._save(commit)
             if self.is_over:
@@ -271,7 +272,7 @@ class Turn:
             else:
                 self._feed_answer(opened, Expiry())
 
-    def _ready(self) -> Iterator[tuple[datetime, int, int, Open, Message | None]]:
+    def _ready(self) -> Iterator[tuple[datetime, int, int, Question, Message | None]]:
         """What can be fed now, with its time; at one instant an event before a deadline (M7)."""
         now = self._clock.now()
         claimed: set[int] = set()
@@ -298,13 +299,13 @@ class Turn:
             isinstance(event, Asked) and event.ask.id == ask.id for event in self._events
         )
 
-    def _fits(self, opened: Open, message: Message) -> bool:
+    def _fits(self, opened: Question, message: Message) -> bool:
         assert isinstance(opened.ask, WaitAsk)
         if message.position in opened.refused:
             return False
         return wait_of(opened.ask).fits(message.envelope, self.instance_id)
 
-    def _take_message(self, opened: Open, message: Message) -> None:
+    def _take_message(self, opened: Question, message: Message) -> None:
         ask = opened.ask
         outcome: Answer = Result(message.envelope.text)
         if isinstance(ask, ResultAsk):
@@ -321,7 +322,7 @@ class Turn:
         self._taken.append(message.position)
         self._feed_answer(opened, outcome, message=message.position)
 
-    def _refuse(self, opened: Open, message: Message, error: InvalidEventError) -> None:
+    def _refuse(self, opened: Question, message: Message, error: InvalidEventError) -> None:
         ask, machine = opened.ask, self.machine
         self._feed(
             Refused(
@@ -341,7 +342,9 @@ class Turn:
             self._messages = tuple(m for m in self._messages if m is not message)
             self._taken.append(message.position)
 
-    def _take_answer(self, opened: Open, call: Call | Errand, outcome: Result | Failure) -> None:
+    def _take_answer(
+        self, opened: Question, call: Call | Errand, outcome: Result | Failure
+    ) -> None:
         attempt = call.attempt
         if isinstance(outcome, Result):
             self._outbox += call.outbox if isinstance(call, Call) else ()
@@ -384,7 +387,7 @@ class Turn:
         self._feed_answer(opened, outcome, attempts=attempt)
 
     def _feed_answer(
-        self, opened: Open, outcome: Answer, *, message: int | None = None, attempts: int = 1
+        self, opened: Question, outcome: Answer, *, message: int | None = None, attempts: int = 1
     ) -> None:
         ask = opened.ask
         self._feed(
@@ -430,7 +433,7 @@ class Turn:
                 calls.append(job_of(self.machine, opened, ask))
         return tuple(calls)
 
-    def _policy(self, opened: Open) -> RetryPolicy:
+    def _policy(self, opened: Question) -> RetryPolicy:
         definition = opened.definition
         if isinstance(definition, Activity) and definition.retry_policy is not None:
             return definition.retry_policy

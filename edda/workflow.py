@@ -34,9 +34,29 @@ P = ParamSpec("P")
 R = TypeVar("R")
 C = TypeVar("C")
 
-# Every workflow decorated at module level, by name; a name may mean several things until an
-# app has to know which.
-registry: dict[str, list["Workflow[Any, Any]"]] = {}
+
+class Registry(dict[str, list["Workflow[Any, Any]"]]):
+    """Workflows by name; a name may mean several things until an app has to know which.
+
+    `unique` are those whose name has one meaning.
+    """
+
+    def __init__(self) -> None:
+        self.unique: dict[str, Workflow[Any, Any]] = {}
+
+    def add(self, definition: "Workflow[Any, Any]") -> None:
+        """One more; a module that is loaded again (a reload, a second import) replaces its own."""
+        name = definition.name
+        known = [old for old in self.get(name, ()) if old.reference != definition.reference]
+        self[name] = [*known, definition]
+        if known:
+            self.unique.pop(name, None)
+        else:
+            self.unique[name] = definition
+
+
+# Every workflow decorated at module level.
+registry = Registry()
 
 
 class WorkflowContext:
@@ -334,10 +354,7 @@ def workflow(
     def decorate(fn: Callable[..., Coroutine[Any, Any, Any]]) -> Workflow[Any, Any]:
         definition: Workflow[Any, Any] = Workflow(fn, name=name, start_on=start_on, allow=allow)
         if "<locals>" not in fn.__qualname__:
-            known = registry.setdefault(definition.name, [])
-            # A module that is loaded again (a reload, a test's second import) replaces its own.
-            known[:] = [old for old in known if old.reference != definition.reference]
-            known.append(definition)
+            registry.add(definition)
         return definition
 
     return decorate if fn is None else decorate(fn)

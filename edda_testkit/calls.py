@@ -7,8 +7,7 @@ task is a move of its own. Absent: turns (`crew`), and which move comes next (`d
 
 import asyncio
 import json
-from collections.abc import Callable, Coroutine, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -67,7 +66,7 @@ class Calls:
         self._loops = loops
         self._front: VirtualLoop | None = None
         self._moves: list[Move] = []
-        self._is_working = False
+        self.is_working = False
 
     @property
     def now(self) -> datetime:
@@ -244,13 +243,8 @@ class Calls:
                 loop.run_ready()
         return cast("T", task.result())
 
-    @contextmanager
-    def _working(self) -> Iterator[None]:
-        was_working, self._is_working = self._is_working, True
-        try:
-            yield
-        finally:
-            self._is_working = was_working
+    def _working(self) -> "_Working":
+        return _Working(self)
 
     def _queue(self, kind: str, turn: Turn, name: str, run: Callable[[], None]) -> None:
         self._moves.append(Move(kind, turn.instance_id, name, run, turn))
@@ -258,3 +252,19 @@ class Calls:
     def lapse(self, turns: Sequence[Turn]) -> None:
         """Let leases lapse at this instant; whoever claims next takes over."""
         self.wait(self.app.store.renew([turn.lease for turn in turns], 0.0))
+
+
+class _Working:
+    """A block in which the simulation runs something."""
+
+    __slots__ = ("_calls", "_was_working")
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+
+    def __enter__(self) -> None:
+        calls = self._calls
+        self._was_working, calls.is_working = calls.is_working, True
+
+    def __exit__(self, *_: object) -> None:
+        self._calls.is_working = self._was_working

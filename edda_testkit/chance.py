@@ -10,8 +10,7 @@ It also keeps the ledger: how often each call was executed, and how often its ef
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -79,7 +78,7 @@ class Chance:
         self._redelivered = 0
         self._version = 0
         self._offered: tuple[int, datetime] | None = None
-        self._stepping: Worker | None = None
+        self.stepping: Worker | None = None
         store.on_delivered = self._on_delivered
         store.on_commit = self._on_commit
         store.on_other = self._on_other
@@ -148,15 +147,6 @@ class Chance:
 
     # ---- Crashes and faults ----------------------------------------------------------------------
 
-    @contextmanager
-    def stepping(self, worker: Worker) -> Iterator[None]:
-        """A worker takes a step: what is committed meanwhile is its doing."""
-        self._stepping = worker
-        try:
-            yield
-        finally:
-            self._stepping = None
-
     def at_call(self, when: str, worker: Worker, turn: Turn, id: str) -> bool:
         """A call has come to a point. Raises `Crashed`; True means that its lease is lost."""
         if self.armed:
@@ -197,12 +187,12 @@ class Chance:
                 point.commit -= 1
                 if point.commit == 0:
                     self.armed.remove(point)
-                    raise Crashed(self._stepping)
+                    raise Crashed(self.stepping)
 
     def _judge(self, commit: Commit) -> When | None:
         if self.armed:
             self._strike_commit("before")
-        if not self._faults or not self.explores or self._stepping is None:
+        if not self._faults or not self.explores or self.stepping is None:
             return None
         taken = self.choose(3, "fault")
         if taken:
@@ -217,15 +207,15 @@ class Chance:
             if isinstance(event, ANSWERS):
                 self._uncommitted.pop((instance_id, event.id), None)
                 if self.armed and isinstance(event, Answered):
-                    self._strike("after_commit", self._stepping, instance_id, event.id)
+                    self._strike("after_commit", self.stepping, instance_id, event.id)
         if self.armed:
             self._strike_commit("after")
-        if not self.explores or self._stepping is None:
+        if not self.explores or self.stepping is None:
             return
         if reaches_others(commit):
             self.is_shared = True
         if self._uncommitted or not committed.is_released:
-            self._offer_crash(self._stepping)
+            self._offer_crash(self.stepping)
 
     def arm(self, point: CrashPoint) -> None:
         """Let a crash strike there, once."""

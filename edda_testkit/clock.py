@@ -142,6 +142,8 @@ class VirtualLoop(SELECTOR_LOOP):  # type: ignore[misc]
 
     def is_waiting_outside(self) -> bool:
         """Whether a thread or a file owes an answer, so that virtual time must not move."""
+        if not (self._tasks or self._jobs or self._foreign):
+            return False
         return next(self._outside(), None) is not None
 
     def waits(self) -> list[str]:

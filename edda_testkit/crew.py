@@ -145,8 +145,11 @@ class Crew(Calls):
             coroutine.close()
             return
         try:
-            with self.chance.stepping(worker):
+            self.chance.stepping = worker  # what is committed meanwhile is its doing
+            try:
                 step = self.wait(coroutine)
+            finally:
+                self.chance.stepping = None
         except LeaseLost:
             self._end(turn)
             return

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequen
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
+from operator import attrgetter
 from random import Random
 from typing import Any, Literal
 
@@ -43,7 +44,7 @@ CHANGING = frozenset({"release", "renew", "retry_stuck"})
 
 # What a commit says of its own instance alone; anything else may reach others.
 OWN = frozenset("lease expected_length events status waits taken due release problem".split())
-OTHERS = tuple(field.name for field in fields(Commit) if field.name not in OWN)
+_others = attrgetter(*(field.name for field in fields(Commit) if field.name not in OWN))
 
 When = Literal["before", "after"]
 
@@ -242,7 +243,7 @@ class _Transaction:
 
 def reaches_others(commit: Commit) -> bool:
     """Whether a commit may change what other instances see."""
-    return any(getattr(commit, name) for name in OTHERS)
+    return any(_others(commit))
 
 
 def _unavailable(operation: str, when: When) -> StoreUnavailableError:

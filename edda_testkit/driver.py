@@ -49,7 +49,7 @@ class Driver(Crew):
     @property
     def is_busy(self) -> bool:
         """Whether this is asked from within what the simulation runs."""
-        return self._is_working or self.is_moving
+        return self.is_working or self.is_moving
 
     # ---- What runs see ---------------------------------------------------------------------------
 
@@ -70,7 +70,7 @@ class Driver(Crew):
 
     def settle(self) -> None:
         """Let everything happen that can happen at this instant."""
-        if self._is_working:
+        if self.is_working:
             return  # called from within a move: whoever makes the moves goes on with it
         with self._working():
             for _ in range(MAX_MOVES):
@@ -207,7 +207,7 @@ class Driver(Crew):
             f"stub or sim.call(). Call it from the test; an activity that takes time awaits "
             f"asyncio.sleep(seconds)."
         )
-        if self._is_working:
+        if self.is_working:
             self.broken.append(error)
         raise error
 
@@ -260,11 +260,11 @@ class Driver(Crew):
         callback = self.clock.pop_due(self.chance.among_due)
         if callback is not None:
             # What the outside does now may start runs, and see how far they get.
-            self._is_arriving = self._is_working = False
+            self._is_arriving = self.is_working = False
             try:
                 callback()
             finally:
-                self._is_arriving = self._is_working = True
+                self._is_arriving = self.is_working = True
             for worker in self.workers:
                 self._run_loop(worker)
 
@@ -286,7 +286,7 @@ class Driver(Crew):
 
     def crash(self, worker: Worker | None = None) -> None:
         """Kill a worker, or all, with all it has in flight, and start it again."""
-        if self._is_working:
+        if self.is_working:
             self.refuse("crash")
         self.die(worker)
         self.settle()
@@ -307,7 +307,7 @@ class Driver(Crew):
 
     def drop(self) -> None:
         """Drop turns and calls in flight; nothing their `finally` blocks do reaches the store."""
-        if self._is_working:
+        if self.is_working:
             self.refuse("close")
         for worker in self.workers:
             self._forget(worker)

@@ -62,7 +62,8 @@ class FreezegunStack:
     """freezegun's module of globals, four of which are parallel stacks."""
 
     def __init__(self) -> None:
-        self.api: Any = importlib.import_module("freezegun.api")
+        name = "freezegun.api"
+        self.api: Any = sys.modules.get(name) or importlib.import_module(name)
         self.entries: list[Any] = self.api.freeze_factories
 
     def begin(self) -> Callable[[], bool]:

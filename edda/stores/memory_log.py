@@ -188,6 +188,8 @@ class Log:
     def register(self, row: Row, waits: Iterable[Wait]) -> list[Row]:
         """Make these the open waits of an instance, and look back in the log (law M5)."""
         wanted = {wait.id: wait for wait in waits}
+        if not wanted and not row.waits and not row.inbox:
+            return []
         competed = {wait.type for wait in row.waits.values() if wait.mode == "competing"}
         for id, wait in list(row.waits.items()):
             if wanted.get(id) != wait:
