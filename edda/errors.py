@@ -464,8 +464,8 @@ class StoreUrlError(StoreError, ValueError):
 
     def __init__(self, url: str, reason: str) -> None:
         super().__init__(
-            f"The database URL {without_secrets(url)!r} {reason}. Use memory://, sqlite:///relative.db, "
-            f"sqlite:////absolute/path.db or postgresql://user@host/database."
+            f"The database URL {without_secrets(url)!r} {reason}. Use memory://, "
+            f"sqlite:///relative.db, sqlite:////absolute/path.db or postgresql://user@host/database."
         )
         self.url = url
 

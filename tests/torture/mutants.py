@@ -15,7 +15,6 @@ from edda.attempt import DirectActivities
 from edda.commands import Result, TimerAsk, deadline_of
 from edda.events import ENDED
 from edda.ports import Delivered
-from edda.stores import sqlite_core
 from edda.stores.sqlite import SqliteStore
 from edda.stores.sqlite_core import SqliteCore
 from edda.stores.sqlite_log import SqliteLog
