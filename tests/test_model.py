@@ -12,6 +12,7 @@ import os
 import random
 import time
 from collections import Counter
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -37,6 +38,7 @@ from edda.stores.memory import MemoryStore
 from edda.stores.sqlite import DirectSqliteStore
 from edda.undo import Undos
 from edda_testkit import Simulation
+from edda_testkit.freeze import Freezer
 from edda_testkit.schedule import Options, Schedule
 
 SECONDS = float(os.environ.get("EDDA_MODEL_SECONDS", "15"))
@@ -423,10 +425,10 @@ def outcome(given, happenings):
     return found, done, sorted(booked)
 
 
-def observed(given, schedule, store):
+def observed(given, schedule, store, freezer):
     """What the engine makes of it, and its simulation."""
     WORLDS.append(World())
-    sim = Simulation(schedule, store=store, replay=given.seed % 20 == 0, unused_stubs=True)
+    sim = Simulation(schedule, store=store, replay=given.seed % 20 == 0, freezer=freezer)
     try:
         with sim:
             runs = {}
@@ -480,7 +482,18 @@ def result(run):
 # ---- The comparison ------------------------------------------------------------------------------
 
 
-def compare(seed):
+@contextmanager
+def frozen():
+    """One frozen clock for many simulations: to make it takes longer than to run most of them."""
+    freezer = Freezer()
+    freezer.hold()
+    try:
+        yield freezer
+    finally:
+        freezer.release()
+
+
+def compare(seed, freezer):
     """Run one scenario under one schedule; raises what is wrong."""
     draw = random.Random(f"schedule {seed}")
     given = scenario(seed)
@@ -492,7 +505,7 @@ def compare(seed):
     )
     schedule = Schedule(draw.choice(["random", "pct"]), seed=seed, options=options)
     store = DirectSqliteStore if seed % 10 == 0 else MemoryStore
-    (found, done, booked), sim = observed(given, schedule, store)
+    (found, done, booked), sim = observed(given, schedule, store, freezer)
     try:
         judge(given, found, done, booked)
     except AssertionError as error:
@@ -505,8 +518,9 @@ def compare(seed):
 
 def compare_some(count):
     """Run the first so many scenarios."""
-    for seed in range(count):
-        compare(seed)
+    with frozen() as freezer:
+        for seed in range(count):
+            compare(seed, freezer)
 
 
 def judge(given, found, done, booked):
@@ -524,11 +538,12 @@ def judge(given, found, done, booked):
 def test_the_engine_does_what_the_reference_says():
     """Whatever the program, the schedule and the crashes, what must come of it comes of it."""
     end, count = time.monotonic() + SECONDS, 0
-    for seed in itertools.count(SEED):
-        compare(seed)
-        count += 1
-        if time.monotonic() > end:
-            break
+    with frozen() as freezer:
+        for seed in itertools.count(SEED):
+            compare(seed, freezer)
+            count += 1
+            if time.monotonic() > end:
+                break
     print(f"{count} scenarios from seed {SEED} in {SECONDS:g} s")
     assert count > 0
 

@@ -377,7 +377,7 @@ BODIES = st.binary(max_size=60) | st.sampled_from(
     BODIES,
     st.sampled_from([None, BearerAuth("sesame"), WebhookSignature(b"secret")]),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_no_request_is_a_defect(  # noqa: PLR0917 - as hypothesis gives them
     method, path, query, headers, body, auth
 ):
