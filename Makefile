@@ -4,13 +4,14 @@ PYTHON ?= python3
 VENV ?= .venv
 EXTRAS ?= dev
 PYTEST_ARGS ?=
+TORTURE ?= 60
 
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PURE := edda/errors.py,edda/retry.py,edda/commands.py,edda/history.py,edda/codec.py,edda/divergence.py,edda/loop.py,edda/machine.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test fuzz docs lint format cover check wheel-test mutate river bench clean
+.PHONY: help setup demo test torture fuzz docs lint format cover check wheel-test mutate river bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +40,9 @@ demo: $(READY) ## run the example end to end, then its time-travel tests
 
 test: $(READY) ## run the whole suite, documentation included
 	@"$(BIN)/python" -m pytest $(PYTEST_ARGS)
+
+torture: $(READY) ## kill servers TORTURE times, and plant faults that must be found
+	@EDDA_TORTURE=$(TORTURE) "$(BIN)/python" -m pytest tests/torture -m "slow or not slow" $(PYTEST_ARGS)
 
 fuzz: ## fuzz the HTTP door from its OpenAPI document, in .venv-fuzz
 	@$(MAKE) --no-print-directory setup VENV=.venv-fuzz EXTRAS=dev,fuzz

@@ -42,6 +42,7 @@ from edda.errors import (
     WorkflowFailed,
     WorkflowStuck,
     sentence,
+    without_secrets,
 )
 from edda.events import CHANNEL, ENDED, TARGET, Envelope, as_envelope, received
 from edda.history import Event, Started
@@ -144,7 +145,7 @@ class EddaApp:
 
     def __repr__(self) -> str:
         state = "open" if self.is_open else "closed"
-        return f"<EddaApp {self.service_name!r} on {self.db_url}, {state}>"
+        return f"<EddaApp {self.service_name!r} on {without_secrets(self.db_url)}, {state}>"
 
     @property
     def runs_workflows(self) -> bool:

@@ -8,6 +8,7 @@ Fields live in the instance and `args` holds the finished message, so that an er
 stored in a history can be rebuilt from its class and `args` without calling a constructor.
 """
 
+import re
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -341,7 +342,7 @@ class BrokerError(EddaError):
     code = "E503"
 
     def __init__(self, url: str, reason: str) -> None:
-        super().__init__(f"The broker at {url} did not take the event: {reason}")
+        super().__init__(f"The broker at {without_secrets(url)} did not take the event: {reason}")
         self.url = url
 
 
@@ -463,8 +464,8 @@ class StoreUrlError(StoreError, ValueError):
 
     def __init__(self, url: str, reason: str) -> None:
         super().__init__(
-            f"The database URL {url!r} {reason}. Use memory://, sqlite:///relative.db, "
-            f"sqlite:////absolute/path.db or postgresql://user@host/database."
+            f"The database URL {without_secrets(url)!r} {reason}. Use memory://, "
+            f"sqlite:///relative.db, sqlite:////absolute/path.db or postgresql://user@host/database."
         )
         self.url = url
 
@@ -500,6 +501,15 @@ class LeaseLost(EddaError):  # noqa: N818 - the name is public API (DESIGN.md)
             f"Another worker goes on from the last commit."
         )
         self.instance_id = instance_id
+
+
+def without_secrets(url: str) -> str:
+    """A URL as it may be shown: passwords and tokens in it are not."""
+    return _SECRETS.sub("...", url)
+
+
+# What comes before the host, after a name; and options that are secrets.
+_SECRETS = re.compile(r"(?<=:)(?!//)[^/]*(?=@)|(?<=password=)[^&]+|(?<=token=)[^&]+")
 
 
 def sentence(value: Any, limit: int = 120) -> str:

@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 
+from edda.errors import without_secrets
 from edda.targets import Trouble, app_of
 
 __all__ = ["serve", "work"]
@@ -72,7 +73,8 @@ def work(target: str) -> int:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, ask)
         async with app:
-            print(f"edda: working on {app.db_url}; Ctrl-C stops.", file=sys.stderr, flush=True)
+            where = without_secrets(app.db_url)
+            print(f"edda: working on {where}; Ctrl-C stops.", file=sys.stderr, flush=True)
             await stop.wait()
             print("edda: finishing what is under way.", file=sys.stderr, flush=True)
 

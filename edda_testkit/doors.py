@@ -234,7 +234,11 @@ class _Transaction:
 
     async def commit(self, commit: Commit) -> Committed:
         """Apply a step together with what was written."""
-        return await self.store.commit_by(self.opened.commit, commit)
+        try:
+            return await self.store.commit_by(self.opened.commit, commit)
+        except StoreUnavailableError:
+            await self.opened.rollback()  # as a store does that cannot commit: it keeps nobody out
+            raise
 
     async def rollback(self) -> None:
         """Undo what was written."""

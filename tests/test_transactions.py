@@ -18,6 +18,8 @@ from edda import (
 )
 from edda.errors import StoreError
 from edda.stores.memory import MemoryStore
+from edda.stores.sqlite import DirectSqliteStore
+from edda_testkit import Simulation
 
 ONCE = RetryPolicy(max_attempts=1)
 
@@ -193,3 +195,22 @@ def test_under_a_worker(tmp_path, url):
     results, written = asyncio.run(main())
     assert results == [[f"n{n}", 1] for n in range(20)]
     assert written == {f"n{n}": 1 for n in range(20)}
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("store", [MemoryStore, DirectSqliteStore])
+def test_a_simulated_failure_of_its_commit_ends_the_transaction(store, when):
+    """As in a real store, the database is free for others afterwards, and the step is done."""
+
+    @activity(transactional=True)
+    async def idle(ctx) -> int:
+        return 1
+
+    @workflow
+    async def steps(ctx) -> int:
+        return await idle(ctx)
+
+    with Simulation(store=store) as sim:
+        sim.store.fail_next(commit=1, when=when)
+        run = sim.start(steps)
+        assert run.result == 1

@@ -7,6 +7,7 @@ against what customers saw, and against what was done to the processes.
 
 from collections import Counter, defaultdict
 from datetime import timedelta
+from itertools import pairwise
 
 from edda.commands import Expiry, Result
 from edda.history import Answered, Asked, Attempted, Started
@@ -125,7 +126,7 @@ def nothing_is_done_too_often(evidence):
         if isinstance(event, Attempted)
     }
     for key, lines in executions.items():
-        for before, after in zip(lines, lines[1:], strict=False):
+        for before, after in pairwise(lines):
             if after["attempt"] > before["attempt"] and (key, before["attempt"]) in retried:
                 continue
             if not any(True for _ in reasons(evidence, before, after)):
@@ -135,17 +136,20 @@ def nothing_is_done_too_often(evidence):
 def reasons(evidence, before, after):
     """What could have kept the process of `before` from committing until `after`.
 
-    Who could not renew a lease goes on for a moment before it finds out.
+    Who could not renew a lease goes on for a moment before it finds out: it may have been the
+    first to begin, and be the last to have its effect.
     """
-    since = before["at"] - evidence.lease_seconds
+    lease = evidence.lease_seconds
     for strike in evidence.strikes:
-        touches = strike.pid in (None, before["pid"])
-        until = strike.until if strike.kind == "kill" else strike.until + evidence.lease_seconds
-        if touches and strike.at <= after["at"] and until >= before["at"]:
+        until = strike.until if strike.kind == "kill" else strike.until + lease
+        is_first = strike.pid in (None, before["pid"]) and until >= before["at"]
+        is_second = strike.pid == after["pid"] and until >= after["at"]
+        if strike.at <= after["at"] and (is_first or is_second):
             yield strike
     for line in evidence.ledger:
-        is_slow = line["kind"] == "stall" and line["pid"] == before["pid"]
-        if is_slow and line["at"] >= since and line["at"] - line["seconds"] <= after["at"]:
+        is_stall = line["kind"] == "stall" and line["pid"] in (before["pid"], after["pid"])
+        since = line["at"] - line.get("seconds", 0)
+        if is_stall and since <= after["at"] and line["at"] + lease >= before["at"]:
             yield line
 
 
@@ -173,9 +177,9 @@ def undoing_is_in_reverse(evidence):
         if "undone" in line and line["undone"] not in undone[line["key"].partition("/")[0]]:
             undone[line["key"].partition("/")[0]].append(line["undone"])
     for id, instance in evidence.instances.items():
-        if instance.workflow == "trip" and instance.status == "failed":
-            if undone[id] != ["flight", "hotel"]:
-                yield f"T1 {id} was undone in the order {undone[id]}"
+        is_undone = instance.workflow == "trip" and instance.status == "failed"
+        if is_undone and undone[id] != ["flight", "hotel"]:
+            yield f"T1 {id} was undone in the order {undone[id]}"
         if instance.workflow == "abandoned" and instance.status == "cancelled":
             done = [
                 event
@@ -273,9 +277,9 @@ def no_timer_is_early(evidence):
             if isinstance(event, Asked):
                 due[event.ask.id] = getattr(event.ask, "due", getattr(event.ask, "deadline", None))
             is_timer = isinstance(event, Answered) and event.message is None
-            if is_timer and (event.of == "timer" or isinstance(event.outcome, Expiry)):
-                if event.at < due[event.id] - timedelta(seconds=CLOCKS):
-                    yield f"Timers {id}/{event.id} fired early"
+            is_timer = is_timer and (event.of == "timer" or isinstance(event.outcome, Expiry))
+            if is_timer and event.at < due[event.id] - timedelta(seconds=CLOCKS):
+                yield f"Timers {id}/{event.id} fired early"
 
 
 # ---- What the rules ask --------------------------------------------------------------------------

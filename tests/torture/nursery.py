@@ -7,6 +7,7 @@ Orders come as lines of JSON, answers go out as lines. Its own rules: one thread
 
 import asyncio
 import contextlib
+import importlib
 import json
 import os
 import signal
@@ -30,7 +31,7 @@ BEAT_SECONDS = 0.1
 def main(text):
     options = json.loads(text)
     if "postgres" in options["url"]:
-        pass
+        importlib.import_module("edda.stores.postgres")
     sockets = [listening() for _ in range(options["servers"])]
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the dead leave no zombies
     say({"ports": [each.getsockname()[1] for each in sockets]})
