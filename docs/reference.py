@@ -31,10 +31,10 @@ ALSO = {
     },
 }
 OPENING = {
-    "edda": "What `from edda import ...` has, then what is imported from its rooms. With examples: "
-    "[Engine](../engine.md), [Composing](../composing.md).",
-    "edda_testkit": "What `from edda_testkit import ...` has, then what is imported from its rooms. "
-    "With examples: [Testing](../testing.md), [Exploration](../exploration.md).",
+    "edda": "What `from edda import ...` has, then what is imported from its rooms. "
+    "With examples: [Engine](../engine.md), [Composing](../composing.md).",
+    "edda_testkit": "What `from edda_testkit import ...` has, then what is imported from its "
+    "rooms. With examples: [Testing](../testing.md), [Exploration](../exploration.md).",
 }
 HIDDEN_BASES = {"Generic", "Protocol"}
 FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef)
@@ -190,7 +190,7 @@ def signature(
     prefix = "async def " if isinstance(node, ast.AsyncFunctionDef) else "def "
     head = name or prefix + node.name
     line = f"{head}({', '.join(parameters)}){result}"
-    if len(line) <= 88:
+    if len(line) <= 72:
         return line
     return f"{head}(\n" + "".join(f"    {one},\n" for one in parameters) + f"){result}"
 
@@ -215,7 +215,9 @@ def as_parameters(arguments: ast.arguments) -> Iterator[str]:
 def parameter(argument: ast.arg, value: ast.expr | None) -> str:
     if value is None:
         return ast.unparse(argument)
-    return ast.unparse(argument) + (default(value) if argument.annotation else f"={ast.unparse(value)}")
+    return ast.unparse(argument) + (
+        default(value) if argument.annotation else f"={ast.unparse(value)}"
+    )
 
 
 def default(value: ast.expr) -> str:

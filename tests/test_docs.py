@@ -129,7 +129,9 @@ def test_the_reference_explains_every_public_name(package):
     names = list(reference().names(package))
     exported = {one.name for one in names if one.room == package}
     assert exported == set(reference().exports(package))
-    assert [one.name for one in names if one.name.islower() and not reference().text(one.node)] == []
+    assert [
+        one.name for one in names if one.name.islower() and not reference().text(one.node)
+    ] == []
 
 
 def test_the_django_page_works(tmp_path):
