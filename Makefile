@@ -51,7 +51,7 @@ fuzz: ## fuzz the HTTP door from its OpenAPI document, in .venv-fuzz
 docs: ## build the documentation site into site/, in .venv-docs
 	@$(MAKE) --no-print-directory setup VENV=.venv-docs EXTRAS=docs
 	@NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --quiet --strict --clean
-	@echo "Built: site/index.html"
+	@echo "Built. To read it, search included: $(PYTHON) -m http.server -d site"
 
 lint: $(READY) ## ruff, mypy --strict, and the import river
 	@"$(BIN)/ruff" check .

@@ -6,12 +6,15 @@ hooks and fixtures are in `edda_testkit.plugin`, which pytest finds by its entry
 
 import os
 from doctest import ELLIPSIS
+from typing import Any
 
 from hypothesis import HealthCheck, settings
 from sybil import Sybil
 from sybil.parsers.markdown import ClearNamespaceParser, PythonCodeBlockParser, SkipParser
 from sybil.parsers.rest import DocTestParser
 from sybil.sybil import SybilCollection
+
+from edda.workflow import registry
 
 pytest_plugins = ["pytester"]
 
@@ -46,11 +49,24 @@ PAGE_PARSERS = [
     ClearNamespaceParser(),
 ]
 DOCSTRING_PARSERS = [DocTestParser(optionflags=ELLIPSIS)]
+KNOWN = "workflows known before the page"
+
+
+def begin(namespace: dict[str, Any]) -> None:
+    """Remember which workflows there are: those of a page must not answer other tests' events."""
+    namespace[KNOWN] = {name: list(known) for name, known in registry.items()}
+
+
+def end(namespace: dict[str, Any]) -> None:
+    """Forget the workflows that the page has made."""
+    registry.clear()
+    registry.update(namespace[KNOWN])
+
 
 pytest_collect_file = SybilCollection(
     [
-        Sybil(PAGE_PARSERS, filenames=["README.md"]),
-        Sybil(PAGE_PARSERS, path="docs", pattern="*.md"),
+        Sybil(PAGE_PARSERS, filenames=["README.md"], setup=begin, teardown=end),
+        Sybil(PAGE_PARSERS, path="docs", pattern="*.md", setup=begin, teardown=end),
         Sybil(DOCSTRING_PARSERS, path="edda", pattern="*.py"),
         Sybil(DOCSTRING_PARSERS, path="edda_testkit", pattern="*.py"),
     ]

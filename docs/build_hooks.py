@@ -1,7 +1,8 @@
 """What MkDocs cannot do by itself: reference, list of decisions, tests behind the guarantees.
 
-`reference/` is made from docstrings (`reference.py`). `decisions/index.md` gets a line for each record. Each test that `guarantees.md` names becomes a link to its source, on a page that is made here. Absent: anything that a reader of the
-plain files would miss.
+`reference/` is made from docstrings (`reference.py`). `decisions/index.md` gets a line for each
+record. Each test that `guarantees.md` names becomes a link to its source, on a page that is made
+here. Absent: anything that a reader of the plain files would miss.
 """
 
 import ast

@@ -4,7 +4,7 @@
 
 A page has what a package exports, room by room, and then what its other rooms are imported for.
 Signatures are those of the source. It reads files and imports nothing, so extras may be missing.
-Absent: private names, and names that no list below and no `__all__` of a package mentions.
+Absent: private names, and names that neither a list below nor a package's `__all__` mentions.
 """
 
 import ast
@@ -31,10 +31,20 @@ ALSO = {
     },
 }
 OPENING = {
-    "edda": "What `from edda import ...` has, then what is imported from its rooms. With examples: "
-    "[Engine](../engine.md), [Composing](../composing.md).",
-    "edda_testkit": "What `from edda_testkit import ...` has, then what is imported from its rooms. "
-    "With examples: [Testing](../testing.md), [Exploration](../exploration.md).",
+    "edda": "What `from edda import ...` has, then what is imported from its rooms. "
+    "With examples: [Engine](../engine.md), [Composing](../composing.md).",
+    "edda_testkit": "What `from edda_testkit import ...` has, then what is imported from its "
+    "rooms. With examples: [Testing](../testing.md), [Exploration](../exploration.md).",
+}
+# What is public among rooms, and no part of what a user is promised.
+INNER = {
+    "EddaApp": "runs_workflows bind replace resolve names outcome_of handle_events send run_errand",
+    "Run": "label uncommitted keep",
+    "Schedule": "source",
+    "Simulation": "wait exchange is_shared executions story brief stubs",
+    "Stub": "describe",
+    "Worker": "loop has_loop is_waiting_outside forget drop",
+    "WorkflowMachine": "teardown can make_inputs make_events lengths",
 }
 HIDDEN_BASES = {"Generic", "Protocol"}
 FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef)
@@ -149,7 +159,7 @@ def members(node: ast.ClassDef, module: str) -> Iterator[str]:
     ]
     if fields:
         yield code("\n".join(fields))
-    seen: set[str] = set()
+    seen = set(INNER.get(node.name, "").split())
     for method in methods(node, module):
         if method.name in seen or method.name.startswith("_") or not ast.get_docstring(method):
             continue
@@ -190,7 +200,7 @@ def signature(
     prefix = "async def " if isinstance(node, ast.AsyncFunctionDef) else "def "
     head = name or prefix + node.name
     line = f"{head}({', '.join(parameters)}){result}"
-    if len(line) <= 88:
+    if len(line) <= 72:
         return line
     return f"{head}(\n" + "".join(f"    {one},\n" for one in parameters) + f"){result}"
 

@@ -4,6 +4,7 @@ The site itself is built by `make docs`, strictly. Here is what can be said in a
 generator. Absent: the code blocks of the pages, which are tests by themselves (see `conftest.py`).
 """
 
+import ast
 import importlib.util
 import inspect
 import re
@@ -129,9 +130,18 @@ def test_the_reference_explains_every_public_name(package):
     names = list(reference().names(package))
     exported = {one.name for one in names if one.room == package}
     assert exported == set(reference().exports(package))
-    assert [
-        one.name for one in names if one.name.islower() and not reference().text(one.node)
-    ] == []
+    definitions = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    bare = [one for one in names if isinstance(one.node, definitions)]
+    assert [one.name for one in bare if not reference().text(one.node)] == []
+
+
+def test_the_reference_hides_only_what_is_there():
+    """Each name that the reference leaves out of a class is one that the class has."""
+    kit = {one.name: one for package in reference().ALSO for one in reference().names(package)}
+    for name, hidden in reference().INNER.items():
+        found = kit[name]
+        methods = {one.name for one in reference().methods(found.node, found.home)}
+        assert set(hidden.split()) - methods == set(), name
 
 
 def test_the_django_page_works(tmp_path):
