@@ -66,6 +66,10 @@ check: lint test ## everything that must be green before a commit
 wheel-test: $(READY) ## build the wheel, and try it and the examples with the sources away
 	@.ci/wheel-test "$(BIN)/python"
 
+mutate: ## plant small faults in the pure rooms, and count those that the tests find; ROOMS=...
+	@$(MAKE) --no-print-directory setup VENV=.venv-mutate EXTRAS=dev,mutate
+	@.venv-mutate/bin/python scripts/mutate.py $(ROOMS)
+
 river: ## print who imports whom, in order
 	@"$(PYTHON)" scripts/river.py
 
