@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 EXTRAS ?= dev
 PYTEST_ARGS ?=
+WORKERS ?= auto
 
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -15,7 +16,7 @@ PURE := edda/errors.py,edda/retry.py,edda/commands.py,edda/history.py,edda/codec
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
-	@echo "  variables: PYTHON=$(PYTHON) VENV=$(VENV) PYTEST_ARGS=$(PYTEST_ARGS)"
+	@echo "  variables: PYTHON=$(PYTHON) VENV=$(VENV) WORKERS=$(WORKERS) PYTEST_ARGS=$(PYTEST_ARGS)"
 
 setup: $(READY) ## make .venv and install everything into it, once
 
@@ -37,8 +38,8 @@ $(READY): pyproject.toml
 demo: $(READY) ## run the example end to end, then its time-travel tests
 	@"$(BIN)/python" examples/demo.py
 
-test: $(READY) ## run the whole suite, documentation included
-	@"$(BIN)/python" -m pytest $(PYTEST_ARGS)
+test: $(READY) ## run the whole suite, documentation included; WORKERS=0 for one process
+	@"$(BIN)/python" -m pytest -n $(WORKERS) $(PYTEST_ARGS)
 
 fuzz: ## fuzz the HTTP door from its OpenAPI document, in .venv-fuzz
 	@$(MAKE) --no-print-directory setup VENV=.venv-fuzz EXTRAS=dev,fuzz
@@ -56,7 +57,7 @@ format: $(READY) ## let ruff mend what it can
 
 cover: $(READY) ## run the suite with branch coverage; the pure rooms must have all of it
 	@"$(BIN)/coverage" erase
-	@"$(BIN)/coverage" run -m pytest $(PYTEST_ARGS)
+	@"$(BIN)/coverage" run -m pytest -n 0 $(PYTEST_ARGS)
 	@"$(BIN)/coverage" combine -q
 	@"$(BIN)/coverage" report
 	@"$(BIN)/coverage" report --include='$(PURE)' --fail-under=100

@@ -1,6 +1,6 @@
 """What a test holds of one instance: its status, result, history and waits. Views only."""
 
-from collections.abc import Collection, Coroutine, Iterable, Iterator
+from collections.abc import Collection, Coroutine, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, Protocol, TypeVar

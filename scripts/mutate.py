@@ -58,9 +58,7 @@ def main(rooms: list[str]) -> int:
 
 def mutate(room: str, copy: Path) -> None:
     """Try the mutants of one room, in a copy of the tree."""
-    settings = SETTINGS.format(
-        room=room, seconds=SECONDS, python=sys.executable, tests=ROOMS[room]
-    )
+    settings = SETTINGS.format(room=room, seconds=SECONDS, python=sys.executable, tests=ROOMS[room])
     (copy / "mutate.toml").write_text(settings, "utf-8")
     cosmic_ray(copy, "init", "mutate.toml", "session.sqlite")
     cosmic_ray(copy, "baseline", "mutate.toml")
@@ -73,7 +71,9 @@ def mutate(room: str, copy: Path) -> None:
     for (diff,) in lived:
         print("\n".join(line for line in diff.splitlines() if line[:1] in "+-@"), end="\n\n")
     found = tried - len(lived)
-    print(f"{room}: {found} of {tried} mutants found, {100 * found / max(tried, 1):.0f} % ({of} made)")
+    print(
+        f"{room}: {found} of {tried} mutants found, {100 * found / max(tried, 1):.0f} % ({of} made)"
+    )
 
 
 def thin_out(session_file: Path) -> tuple[int, int]:
