@@ -5,6 +5,7 @@ VENV ?= .venv
 EXTRAS ?= dev
 PYTEST_ARGS ?=
 TORTURE ?= 60
+WORKERS ?= auto
 
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -16,7 +17,7 @@ PURE := edda/errors.py,edda/retry.py,edda/commands.py,edda/history.py,edda/codec
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
-	@echo "  variables: PYTHON=$(PYTHON) VENV=$(VENV) PYTEST_ARGS=$(PYTEST_ARGS)"
+	@echo "  variables: PYTHON=$(PYTHON) VENV=$(VENV) WORKERS=$(WORKERS) PYTEST_ARGS=$(PYTEST_ARGS)"
 
 setup: $(READY) ## make .venv and install everything into it, once
 
@@ -38,8 +39,8 @@ $(READY): pyproject.toml
 demo: $(READY) ## run the example end to end, then its time-travel tests
 	@"$(BIN)/python" examples/demo.py
 
-test: $(READY) ## run the whole suite, documentation included
-	@"$(BIN)/python" -m pytest $(PYTEST_ARGS)
+test: $(READY) ## run the whole suite, documentation included; WORKERS=0 for one process
+	@"$(BIN)/python" -m pytest -n $(WORKERS) $(PYTEST_ARGS)
 
 torture: $(READY) ## kill servers TORTURE times, and plant faults that must be found
 	@EDDA_TORTURE=$(TORTURE) "$(BIN)/python" -m pytest tests/torture -m "slow or not slow" $(PYTEST_ARGS)
@@ -65,7 +66,7 @@ format: $(READY) ## let ruff mend what it can
 
 cover: $(READY) ## run the suite with branch coverage; the pure rooms must have all of it
 	@"$(BIN)/coverage" erase
-	@"$(BIN)/coverage" run -m pytest $(PYTEST_ARGS)
+	@"$(BIN)/coverage" run -m pytest -n 0 $(PYTEST_ARGS)
 	@"$(BIN)/coverage" combine -q
 	@"$(BIN)/coverage" report
 	@"$(BIN)/coverage" report --include='$(PURE)' --fail-under=100
@@ -74,6 +75,10 @@ check: lint test ## everything that must be green before a commit
 
 wheel-test: $(READY) ## build the wheel, and try it and the examples with the sources away
 	@.ci/wheel-test "$(BIN)/python"
+
+mutate: ## plant small faults in the pure rooms, and count those that the tests find; ROOMS=...
+	@$(MAKE) --no-print-directory setup VENV=.venv-mutate EXTRAS=dev,mutate
+	@.venv-mutate/bin/python scripts/mutate.py $(ROOMS)
 
 river: ## print who imports whom, in order
 	@"$(PYTHON)" scripts/river.py

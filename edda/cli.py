@@ -57,7 +57,7 @@ Serve an app over HTTP and run its workflows, until SIGTERM or Ctrl-C; requests 
 way are finished first, and what then waits goes on in the next process at once. The working
 directory is searched for the module.
 
-  edda serve examples.event_waiting_workflow:app
+  edda serve orders:app
   edda serve shop.main:app --host 0.0.0.0 --port 80
 
 Then, from elsewhere:
@@ -200,11 +200,15 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     actions = history.add_subparsers(metavar="ACTION", required=True)
     exports = _command(actions, "export", _run(_export), EXPORT)
     exports.add_argument("id", metavar="ID", nargs="?", help="the instance; else several:")
-    exports.add_argument("--status", choices=[*map(str, Status)], metavar="STATUS")
+    exports.add_argument(
+        "--status", choices=[*map(str, Status)], metavar="STATUS", help="those of one status"
+    )
     exports.add_argument("--workflow", metavar="NAME", help="those of one workflow")
     exports.add_argument("--since", metavar="WHEN", help="those heard of since: 24h, 7d, a date")
     exports.add_argument("--output", metavar="DIR", help="where to write a file for each")
-    exports.add_argument("--redact", action="append", default=[], metavar="PATH")
+    exports.add_argument(
+        "--redact", action="append", default=[], metavar="PATH", help="replace values, see above"
+    )
     _add_database(exports)
 
     _add_instance(_command(commands, "cancel", _run(_cancel), CANCEL))

@@ -13,7 +13,6 @@ with side effects is called. No pickle, no eval.
 import inspect
 import json
 import math
-import os
 import sys
 import traceback
 import typing
@@ -46,7 +45,7 @@ __all__ = [
 ]
 
 MAX_CAUSES = 5  # how deep a chain of them is stored
-_EDDA = os.path.join(os.path.dirname(__file__), "")  # whose frames are left out of what is told
+_EDDA = __file__.removesuffix("codec.py")  # whose frames are left out of what is told
 
 
 class Value:

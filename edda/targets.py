@@ -30,7 +30,7 @@ def app_of(target: str) -> EddaApp:
     if not all(part.isidentifier() for part in (*name.split("."), *path.split("."))):
         raise Trouble(
             f"{target!r} names no app. Write the module with dots, a colon and the variable: "
-            f"examples.event_waiting_workflow:app.",
+            "orders:app.",
             2,
         )
     here = str(Path.cwd())

@@ -127,7 +127,7 @@ def histories_in(paths: Sequence[Path]) -> tuple[list[Path], int]:
         else:
             raise Trouble(f"There is no file or folder {path}.", 2)
     if not files:
-        where = ", ".join(map(str, paths))
+        where = ", ".join(repr(str(path)) for path in paths)
         raise Trouble(
             f"There are no histories in {where}. `edda history export` and `pytest --edda-update` "
             f'write them; their first line after the brace is "format".',

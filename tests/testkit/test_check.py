@@ -171,7 +171,7 @@ def test_histories_that_hold_are_fine(edda):
     ("arguments", "said"),
     [
         (["check", "nowhere"], "There is no file or folder nowhere."),
-        (["check", "histories/folder.json"], "There are no histories in histories/folder.json."),
+        (["check", "histories/folder.json"], "There are no histories in 'histories/folder.json'."),
         (["check", "histories", "--app", "nowhere:app"], "There is no module 'nowhere'"),
         (["check", "histories", "--app", "checked:none"], "Its apps are: app."),
         (["check", "histories", "--jobs", "0"], "--jobs takes a number from 1 up"),

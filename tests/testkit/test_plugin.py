@@ -1,5 +1,6 @@
 """The pytest plugin in small real projects: fixtures, checks, reports, and time that is real."""
 
+import re
 import subprocess
 import sys
 import textwrap
@@ -358,3 +359,65 @@ def test_a_project_without_simulations_stays_as_it_was(project):
         assert "freezegun" not in sys.modules
     """
     project(source).assert_outcomes(passed=1)
+
+
+# ---- What a failure shows --------------------------------------------------------------------
+
+NEWCOMER = """
+    import pytest
+    from edda import activity, wait_event, workflow
+
+    @activity
+    async def ship(ctx, order_id):
+        raise_from_below()
+
+    def raise_from_below():
+        raise ValueError("no carrier")
+
+    @workflow
+    async def order(ctx, order_id: str):
+        await wait_event(ctx, "paid")
+        raise_from_below()
+
+    def test_unfinished(edda_sim):
+        assert edda_sim.start(order, order_id="ORD-1").result
+
+    def test_misspelt(edda_sim):
+        edda_sim.start(order, order="ORD-1")
+
+    def test_failed(edda_sim):
+        run = edda_sim.start(order, order_id="ORD-1")
+        edda_sim.send("paid")
+        assert run.result
+
+    def test_unused(edda_sim):
+        edda_sim.stub(ship, returns=None)
+"""
+
+
+def test_a_failure_shows_the_frames_of_the_test(pytester):
+    """What a test did wrong is shown at its own line, without the kit's and the engine's source."""
+    pytester.makepyfile(NEWCOMER)
+    result = pytester.runpytest_subprocess("-p", "no:randomly")
+    text = result.stdout.str()
+    assert re.findall(r"^.*(?:edda|edda_testkit)/\w+\.py", text, re.MULTILINE) == []
+    result.stdout.fnmatch_lines(
+        [
+            ">*assert edda_sim.start(order, order_id=*",
+            "E *WorkflowNotFinished: order * has no result yet: it is waiting_for_event.",
+            ">*edda_sim.start(order, order=*",
+            "E *ArgumentError: Workflow 'order': missing a required argument: *it takes*",
+            "ValueError: no carrier",
+            "*in order",
+            "*in raise_from_below",
+            ">*assert run.result",
+            "E *UnusedStub: These stubs were never used:",
+        ]
+    )
+
+
+def test_a_full_trace_shows_everything(pytester):
+    """`--full-trace` shows the frames of the kit as well."""
+    pytester.makepyfile(NEWCOMER)
+    result = pytester.runpytest_subprocess("-k", "unfinished", "--full-trace")
+    result.stdout.fnmatch_lines(["*runs.py:*WorkflowNotFinished"])
