@@ -200,6 +200,9 @@ class Campaign:
 
     async def pause_for_good(self, number):
         """While it has turns under way, and not while it keeps everybody out of an SQLite file."""
+        for other in range(self.plan.servers):
+            if other != number:
+                self.kill(other)  # one that could not start while the disk was full is there again
         pid = self.nursery.pids[number]
         while True:
             for _ in range(50):
