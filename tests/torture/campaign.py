@@ -92,22 +92,22 @@ class Nursery:
         self.process.stdin.flush()
         return self.answer()["pid"]
 
+    def replace(self, number):
+        """Kill a server, and start another in its place."""
+        self.pids[number] = self.fork(number)
+
     def signal(self, pid, number):
-        try:
+        """Nothing when it was replaced: its pid may be somebody else's."""
+        if pid in self.pids:
             os.kill(pid, number)
-        except ProcessLookupError:
-            return False
-        return True
 
     def close(self):
-        for pid in self.pids:
-            self.signal(pid, signal.SIGKILL)
-        self.process.stdin.close()
-        self.process.wait(10)
-        self.process.stdout.close()
-        for pid in self.pids:
-            while self.signal(pid, 0):
-                time.sleep(0.001)
+        """Kill all that are left."""
+        if not self.process.stdin.closed:
+            self.process.stdin.close()
+            self.process.wait(10)
+            self.process.stdout.close()
+            self.pids = []
 
 
 class Campaign:
@@ -185,9 +185,8 @@ class Campaign:
 
     def kill(self, number):
         pid = self.nursery.pids[number]
-        if self.nursery.signal(pid, signal.SIGKILL):
-            self.note("kill", pid)
-        self.nursery.pids[number] = self.nursery.fork(number)
+        self.note("kill", pid)
+        self.nursery.replace(number)
         self.paused.pop(number, None)
 
     def pause(self, number):
@@ -201,6 +200,9 @@ class Campaign:
 
     async def pause_for_good(self, number):
         """While it has turns under way, and not while it keeps everybody out of an SQLite file."""
+        for other in range(self.plan.servers):
+            if other != number:
+                self.kill(other)  # one that could not start while the disk was full is there again
         pid = self.nursery.pids[number]
         while True:
             for _ in range(50):
@@ -217,19 +219,14 @@ class Campaign:
         """No file may grow past a size that the database has passed."""
         pid, seconds = self.nursery.pids[number], 0.2
         room = (self.plan.folder / "ledger").stat().st_size + 32_768
-        try:
-            resource.prlimit(pid, resource.RLIMIT_FSIZE, (room, resource.RLIM_INFINITY))
-        except ProcessLookupError:
-            return
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (room, resource.RLIM_INFINITY))
         self.note("full", pid, seconds)
         asyncio.get_running_loop().call_later(seconds, self.empty_disk, pid)
 
     def empty_disk(self, pid):
-        limits = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
-        try:
+        if pid in self.nursery.pids:
+            limits = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
             resource.prlimit(pid, resource.RLIMIT_FSIZE, limits)
-        except ProcessLookupError:
-            return
 
     async def cut(self):
         """PostgreSQL ends every connection."""

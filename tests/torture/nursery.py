@@ -2,7 +2,8 @@
 
 Each server is a worker and the HTTP door on one database, as `edda serve` runs them. It listens
 on a socket that the nursery keeps, so that whoever connects while it is dead waits for the next.
-Orders come as lines of JSON, answers go out as lines. Its own rules: one thread, no event loop.
+Orders come as lines of JSON, answers go out as lines: a number kills the server of that number, if
+there is one, and starts another. Its own rules: one thread, no event loop.
 """
 
 import asyncio
@@ -33,14 +34,24 @@ def main(text):
     if "postgres" in options["url"]:
         importlib.import_module("edda.stores.postgres")
     sockets = [listening() for _ in range(options["servers"])]
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the dead leave no zombies
     say({"ports": [each.getsockname()[1] for each in sockets]})
+    children = {}  # number -> pid
     for line in sys.stdin:
         number = json.loads(line)
-        pid = os.fork()
-        if not pid:
+        if number in children:
+            end(children[number])
+        children[number] = os.fork()
+        if not children[number]:
             be_server(options, sockets[number], number)
-        say({"pid": pid})
+        say({"pid": children[number]})
+    for pid in children.values():
+        end(pid)
+
+
+def end(pid):
+    """Kill a server. Its number is its own until then: nobody else's process is ever struck."""
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
 
 
 def say(what):
@@ -57,7 +68,6 @@ def listening():
 def be_server(options, own, number):
     code = 1
     try:
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         folder = Path(options["folder"])
         out = os.open(folder / f"server-{number}.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         os.dup2(out, 1)
