@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 EXTRAS ?= dev
 PYTEST_ARGS ?=
-WORKERS ?= auto
+WORKERS ?= 0
 
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -38,7 +38,7 @@ $(READY): pyproject.toml
 demo: $(READY) ## run the example end to end, then its time-travel tests
 	@"$(BIN)/python" examples/demo.py
 
-test: $(READY) ## run the whole suite, documentation included; WORKERS=0 for one process
+test: $(READY) ## run the whole suite, documentation included; WORKERS=auto for all cores
 	@"$(BIN)/python" -m pytest -n $(WORKERS) $(PYTEST_ARGS)
 
 fuzz: ## fuzz the HTTP door from its OpenAPI document, in .venv-fuzz
