@@ -63,7 +63,7 @@ def open_store(url: object, clock: Clock) -> Store:
 
 
 def _open_sqlite(path: str, clock: Clock) -> Store:
-    # A third of the time of `import edda`, which tests in memory need not wait for.
+    # sqlite3 and aiosqlite take a while to import, and tests in memory need neither.
     from edda.stores.sqlite import SqliteStore  # noqa: PLC0415
 
     return SqliteStore(path, clock)
