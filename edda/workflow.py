@@ -49,14 +49,12 @@ class Registry(dict[str, list["Workflow[Any, Any]"]]):
         name = definition.name
         known = [old for old in self.get(name, ()) if old.reference != definition.reference]
         self[name] = [*known, definition]
+        self.unique[name] = definition
         if known:
-            self.unique.pop(name, None)
-        else:
-            self.unique[name] = definition
+            del self.unique[name]
 
 
-# Every workflow decorated at module level.
-registry = Registry()
+registry = Registry()  # of those decorated at module level
 
 
 class WorkflowContext:

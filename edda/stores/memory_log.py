@@ -188,7 +188,7 @@ class Log:
     def register(self, row: Row, waits: Iterable[Wait]) -> list[Row]:
         """Make these the open waits of an instance, and look back in the log (law M5)."""
         wanted = {wait.id: wait for wait in waits}
-        if not wanted and not row.waits and not row.inbox:
+        if not (wanted or row.waits or row.inbox):
             return []
         competed = {wait.type for wait in row.waits.values() if wait.mode == "competing"}
         for id, wait in list(row.waits.items()):
@@ -227,9 +227,8 @@ class Log:
             self._places[row.id, wait.id] = self._place
             heappush(self._takers.setdefault(wait.type, []), (self._place, row.id, wait.id))
         facets = self._shape(wait.type, wait.paths)
-        doors: list[tuple[str | None, int]] = [
-            (row.id, row.since)
-        ]  # what is for it alone, from its start
+        # What is for it alone, from its start.
+        doors: list[tuple[str | None, int]] = [(row.id, row.since)]
         if wait.mode in IN_INDEX:
             doors.append((None, self._since(row, wait)))
         for target, since in doors:
