@@ -89,6 +89,8 @@ class SimulatedStore:
     def __init__(self, inner: Store) -> None:
         self.inner = inner
         self.commits = 0
+        # What each history holds: it cannot be read while the transaction that replaces it is open.
+        self._events: dict[str, list[Event]] = {}
         self.rounds: list[tuple[str, tuple[Event, ...]]] = []  # histories that `ctx.recur` ended
         self.refused: set[Wait] = set()  # the waits that turned an event away
         self.log: list[tuple[str, int]] = []  # of each commit: the instance, its history's length
@@ -148,13 +150,12 @@ class SimulatedStore:
             when = self.judge_commit(commit)
         if when == "before":
             raise _unavailable("commit", when)
-        id = commit.lease.instance_id
-        past: tuple[Event, ...] = ()
-        if commit.restart is not None:
-            past = (*await self.inner.history(id), *commit.events)
         committed = await apply(commit)
-        if past:
-            self.rounds.append((id, past))
+        events = self._events[commit.lease.instance_id]
+        events += commit.events
+        if commit.restart is not None:
+            self.rounds.append((commit.lease.instance_id, tuple(events)))
+            events[:] = [commit.restart]
         self.commits += 1
         self.log.append((commit.lease.instance_id, commit.expected_length + len(commit.events)))
         self.changes += committed.is_released or reaches_others(commit)
@@ -171,6 +172,8 @@ class SimulatedStore:
         if when == "before":
             raise _unavailable("create", when)
         created = await self.inner.create(new)
+        if created.existing is None:
+            self._events[new.id] = [new.started]
         self.changes += 1
         if when == "after":
             raise _unavailable("create", when)

@@ -19,7 +19,7 @@ from edda.errors import BrokerError
 
 @activity(retry_policy=RetryPolicy(max_attempts=3, initial_interval=10))
 async def create(ctx, n: int, fails: int = 0) -> int:
-    await send_event_transactional(ctx, "order.created", "shop", {"n": n, "attempt": ctx.attempt})
+    await send_event_transactional(ctx, "outbox.created", "shop", {"n": n, "attempt": ctx.attempt})
     if ctx.attempt <= fails:
         raise OSError("down")
     return n
@@ -32,7 +32,7 @@ async def order(ctx, n: int = 1, fails: int = 0):
 
 @workflow
 async def shipping(ctx):
-    return (await wait_event(ctx, "order.created")).data
+    return (await wait_event(ctx, "outbox.created")).data
 
 
 class Broker:
@@ -79,7 +79,7 @@ def test_with_a_broker_it_is_posted(world):
     with world(app_options={"broker_url": "http://broker"}) as sim:
         sim.start(order)
         ((url, event),) = sim.sender.posted
-        assert (url, event.get_type()) == ("http://broker", "order.created")
+        assert (url, event.get_type()) == ("http://broker", "outbox.created")
 
 
 def test_a_refused_event_is_tried_again(world):
@@ -109,7 +109,7 @@ def test_in_a_workflow_it_says_what_to_call(sim):
 
     @workflow
     async def wrong(ctx):
-        await send_event_transactional(ctx, "order.created", "shop")
+        await send_event_transactional(ctx, "outbox.created", "shop")
 
     run = sim.start(wrong)
     assert isinstance(run.error, ArgumentError)
@@ -122,7 +122,7 @@ def test_both_spellings(sim):
     @activity
     async def tell(ctx) -> None:
         await send_event_transactional(
-            ctx, event_type="order.created", event_source="shop", event_data={"n": 7}
+            ctx, event_type="outbox.created", event_source="shop", event_data={"n": 7}
         )
 
     @workflow

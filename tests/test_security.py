@@ -41,6 +41,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 RUNS_CODE = {
     "edda.app: importlib.import_module": "a room of our own, by a literal name",
+    "edda.completion: importlib.import_module": "shtab, by a literal name",
+    "edda.sender: importlib.import_module": "httpx, by a literal name",
     "edda.serving: importlib.import_module": "uvicorn and a room of our own, by literal names",
     "edda.targets: importlib.import_module": "`module:app`, which who starts the process names",
     "edda_testkit.__init__: importlib.import_module": "rooms of our own, from a table of ours",

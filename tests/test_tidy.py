@@ -29,6 +29,7 @@ LONG_FILES: dict[str, str] = {  # "edda.room"
     "edda.app": "the composition root and its client: a method for each thing a caller may ask",
     "edda.loop": "asyncio's own list of methods, each in a line or two",
     "edda.stores.sqlite": "two ways of running the same methods, in a thread and at once",
+    "edda.workflow": "what an author's `ctx` and a workflow can do, a short method each",
     "edda.machine": "all that decides what is in a history, which must be read as a whole",
     "edda.ports": "the doors, and the values that cross them",
     "edda.timeline": "a table of glyphs, and a line of text for each kind of event",

@@ -343,7 +343,7 @@ def test_a_hole_in_an_answer_needs_a_value(tmp_path):
 def test_a_failure_may_have_holes(tmp_path):
     """`${any}` in the message of a failed run fits what the code fails with."""
 
-    @workflow
+    @workflow(allow=["hash"])
     async def failing(ctx) -> None:
         raise ValueError(f"object at {id(ctx):#x}")
 

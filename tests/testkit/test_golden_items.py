@@ -144,7 +144,7 @@ def test_code_that_differs_between_interpreters_fails_by_itself(project, pyteste
 
     @workflow
     async def order(ctx, n: int) -> int:
-        await pay(ctx, os.environ.get("TZ", "")[:9])
+        await pay(ctx, os.environ.get("TZ", "")[:9])  # edda: allow[environment]
         return n
     """
     flows = textwrap.dedent(flows)
@@ -221,7 +221,7 @@ def test_a_dying_child_names_the_history(project):
     """A replay that kills its interpreter fails that item, and the others are still judged."""
     flows = FLOWS + (
         "\n@workflow\nasync def deadly(ctx):\n    import os\n"
-        "    if os.environ.get('TZ'):\n        os._exit(7)\n"
+        "    if os.environ.get('TZ'):  # edda: allow[environment]\n        os._exit(7)\n"
     )
     tests = TESTS + "\ndef test_deadly(edda_sim):\n    edda_sim.start(deadly)\n"
     tests += '    edda_sim.golden("one")\n'

@@ -236,13 +236,15 @@ def test_generated_data_is_accepted_by_its_type(hint):
 
 
 @quick
-@given(strategies.events(Order, type="order.placed", source="shop", subject="O-1", tenant="t1"))
+@given(
+    strategies.events(Order, type="strategies.placed", source="shop", subject="O-1", tenant="t1")
+)
 def test_an_event_arrives_as_the_model(event):
     """A generated event can be sent, and answers a wait with the model's instance."""
 
     @workflow
     async def taking(ctx):
-        event = await wait_event(ctx, "order.placed", model=Order)
+        event = await wait_event(ctx, "strategies.placed", model=Order)
         assert isinstance(event.data, Order)
         assert isinstance(event.data.placed, datetime)
         assert event.time == ctx.now()
@@ -392,17 +394,17 @@ def test_validators_that_refuse_everything_are_reported():
 
 
 @quick
-@given(strategies.invalid_events(Order, type="order.placed"))
+@given(strategies.invalid_events(Order, type="strategies.placed"))
 def test_invalid_events_are_refused(event):
     """What `invalid_events` makes is refused by the only wait, and the wait goes on (law M6)."""
 
     @workflow
     async def taking(ctx):
-        await wait_event(ctx, "order.placed", model=Order)
+        await wait_event(ctx, "strategies.placed", model=Order)
 
     with Simulation(replay=False) as sim:
         run = sim.start(taking)
-        with pytest.raises(InvalidEventError, match="order.placed"):
+        with pytest.raises(InvalidEventError, match="strategies.placed"):
             sim.send(event)
         assert run.status == "waiting_for_event"
 
