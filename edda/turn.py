@@ -285,7 +285,7 @@ class Turn:
                 and (isinstance(ask, TimerAsk) or self._is_registered(ask))
             ):
                 yield due, 1, order, opened, None
-            if isinstance(ask, WaitAsk):
+            if isinstance(ask, WaitAsk) and self._is_registered(ask):
                 for message in self._messages:
                     position = message.position
                     if position not in claimed and self._fits(opened, message):

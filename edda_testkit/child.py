@@ -62,7 +62,7 @@ def main(job: Job) -> None:
 def watch(job: Job) -> None:
     """From here on, too long a time ends the process.
 
-    A signal shows the stack while Python runs code; a thread does, a little later, where it does not.
+    A signal shows the stack while Python runs; a thread does, a little later, where it does not.
     """
     if hasattr(signal, "SIGALRM"):
         signal.signal(signal.SIGALRM, end)

@@ -204,3 +204,36 @@ def test_discard_events_of_nothing(sim):
         return await discard_events(ctx, "paid")
 
     assert sim.start(clean).result == 0
+
+
+def test_wait_any_takes_the_oldest_beside_a_full_inbox(sim):
+    """An event at hand from an earlier wait does not come before an older one of the log."""
+
+    @workflow
+    async def picky(ctx):
+        await wait_event(ctx, "go")
+        first = await wait_event(ctx, "green")
+        return [first.data, (await wait_any(ctx, {"green": None, "blue": None})).data]
+
+    run = sim.start(picky)
+    sim.send("green", 0)
+    sim.send("blue", 1)
+    sim.send("green", 2)
+    sim.send("go")
+    assert run.result == [0, 1]
+
+
+def test_a_wider_wait_takes_the_oldest(sim):
+    """A wait without `match` sees what an earlier wait with one was not offered (law M2)."""
+
+    @workflow
+    async def widening(ctx):
+        await wait_event(ctx, "go")
+        first = await wait_event(ctx, "paid", match={"data": 1})
+        return [first.data, (await wait_event(ctx, "paid")).data]
+
+    run = sim.start(widening)
+    for n in (0, 1, 1):
+        sim.send("paid", n)
+    sim.send("go")
+    assert run.result == [1, 0]

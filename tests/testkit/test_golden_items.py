@@ -148,11 +148,12 @@ def test_code_that_differs_between_interpreters_fails_by_itself(project, pyteste
         return n
     """
     flows = textwrap.dedent(flows)
-    project("--edda-update", flows=flows)
+    tests = TESTS + "\nimport pytest\npytestmark = pytest.mark.edda(replay=False)\n"
+    project("--edda-update", flows=flows, tests=tests)
     result = project(str(golden(pytester.path)), flows=flows, perturb="on")
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["It does not replay with*TZ=*"])
-    project(flows=flows).assert_outcomes(passed=2)
+    project(flows=flows, tests=tests).assert_outcomes(passed=2)
 
 
 def test_a_workflow_of_a_test_module_is_found_without_the_module(project, pytester):
@@ -220,8 +221,8 @@ def test_a_file_that_cannot_be_read_fails(project, written):
 def test_a_dying_child_names_the_history(project):
     """A replay that kills its interpreter fails that item, and the others are still judged."""
     flows = FLOWS + (
-        "\n@workflow\nasync def deadly(ctx):\n    import os\n"
-        "    if os.environ.get('TZ'):  # edda: allow[environment]\n        os._exit(7)\n"
+        "\n@workflow\nasync def deadly(ctx):\n    import os, sys\n"
+        "    if 'pytest' not in sys.modules:\n        os._exit(7)\n"
     )
     tests = TESTS + "\ndef test_deadly(edda_sim):\n    edda_sim.start(deadly)\n"
     tests += '    edda_sim.golden("one")\n'
