@@ -15,7 +15,7 @@ from typing import Annotated, Any, Generic, Literal, NamedTuple, NotRequired, Op
 import pydantic
 import pytest
 from cloudevents.core.v1.event import CloudEvent
-from hypothesis import HealthCheck, Phase, find, given, settings
+from hypothesis import HealthCheck, Phase, find, given, seed, settings
 from hypothesis import strategies as st
 from hypothesis.errors import NoSuchExample
 from pydantic import (
@@ -506,19 +506,23 @@ def test_histories_are_real_ones(history):
 
 def test_histories_go_every_way():
     """Runs that complete, fail, time out, retry, are cancelled or still wait are all among them."""
+    wanted = {
+        *("workflow_completed", "workflow_failed", "workflow_cancelled", "event_timed_out"),
+        *("event_received", "timer_fired", "attempt_failed", "activity_failed", "goes on"),
+    }
     kinds = set()
 
-    @settings(quick, max_examples=300, derandomize=True, database=None, phases=[Phase.generate])
+    @settings(quick, max_examples=300, derandomize=False, database=None, phases=[Phase.generate])
     @given(made_histories)
     def gather(history):
         kinds.update(event.kind for event in history)
         kinds.add("finished" if isinstance(history[-1], Finished) else "goes on")
 
-    gather()
-    assert kinds >= {
-        *("workflow_completed", "workflow_failed", "workflow_cancelled", "event_timed_out"),
-        *("event_received", "timer_fired", "attempt_failed", "activity_failed", "goes on"),
-    }
+    # What Hypothesis draws depends on which modules are loaded: it takes constants from them.
+    for number in range(10):
+        if not kinds >= wanted:
+            seed(number)(gather)()
+    assert kinds >= wanted
 
 
 def test_events_of_a_wrong_kind_are_explained():
