@@ -16,7 +16,7 @@ from cloudevents.core.v1.event import CloudEvent
 
 from edda.errors import StoreUnavailableError
 from edda.events import Envelope, as_cloudevent
-from edda.history import Event
+from edda.history import Event, Started
 from edda.ports import (
     Commit,
     Committed,
@@ -151,9 +151,10 @@ class SimulatedStore:
         if when == "before":
             raise _unavailable("commit", when)
         committed = await apply(commit)
-        events = self._events[commit.lease.instance_id]
+        # Without its start, which a store of the test's own may have hidden, it is no history.
+        events = self._events.setdefault(commit.lease.instance_id, [])
         events += commit.events
-        if commit.restart is not None:
+        if commit.restart is not None and isinstance(events[0], Started):
             self.rounds.append((commit.lease.instance_id, tuple(events)))
             events[:] = [commit.restart]
         self.commits += 1

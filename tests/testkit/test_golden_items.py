@@ -38,6 +38,12 @@ def test_order(edda_sim):
 BARE = ("-p", "no:asyncio", "-p", "no:anyio", "-p", "no:cacheprovider", "-q")
 
 
+@pytest.fixture(autouse=True)
+def _not_in_ci(monkeypatch):
+    """Pytest and Hypothesis do otherwise where `CI` is set; a user's machine is meant here."""
+    monkeypatch.delenv("CI", raising=False)
+
+
 @pytest.fixture
 def project(pytester, monkeypatch):
     """Writes a project, and runs pytest on it in a process of its own."""

@@ -328,6 +328,12 @@ STORY = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def _not_in_ci(monkeypatch):
+    """Pytest and Hypothesis do otherwise where `CI` is set; a user's machine is meant here."""
+    monkeypatch.delenv("CI", raising=False)
+
+
 @pytest.fixture
 def project(pytester, monkeypatch):
     """Runs pytest in a process of its own over MODULE and what follows it."""
