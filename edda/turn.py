@@ -18,7 +18,6 @@ from edda.activity import Activity
 from edda.codec import Value, decode_error, encode_error, reference
 from edda.commands import (
     Answer,
-    Ask,
     CallAsk,
     Cancellation,
     EventAsk,
@@ -276,28 +275,24 @@ class Turn:
         """What can be fed now, with its time; at one instant an event before a deadline (M7)."""
         now = self._clock.now()
         claimed: set[int] = set()
+        # A wait that is not registered yet has not seen the log: what came earlier comes first.
+        fresh = {event.id for event in self._events if isinstance(event, Asked)}
         for order, opened in enumerate(self.machine.open.values()):
             ask = opened.ask
             due = deadline_of(ask)
             if (
                 due is not None
                 and due <= now
-                and (isinstance(ask, TimerAsk) or self._is_registered(ask))
+                and (isinstance(ask, TimerAsk) or ask.id not in fresh)
             ):
                 yield due, 1, order, opened, None
-            if isinstance(ask, WaitAsk) and self._is_registered(ask):
+            if isinstance(ask, WaitAsk) and ask.id not in fresh:
                 for message in self._messages:
                     position = message.position
                     if position not in claimed and self._fits(opened, message):
                         claimed.add(position)
                         yield message.at, 0, position, opened, message
                         break
-
-    def _is_registered(self, ask: Ask) -> bool:
-        # A wait that is not registered yet has not seen the log: what came earlier comes first.
-        return not any(
-            isinstance(event, Asked) and event.ask.id == ask.id for event in self._events
-        )
 
     def _fits(self, opened: Question, message: Message) -> bool:
         assert isinstance(opened.ask, WaitAsk)
