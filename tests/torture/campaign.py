@@ -184,9 +184,9 @@ class Campaign:
         return [n for n in every if self.paused.get(n, 0) < time.time()] or list(every)
 
     def kill(self, number):
-        pid = self.nursery.pids[number]
-        self.note("kill", pid)
+        pid, at = self.nursery.pids[number], time.time()
         self.nursery.replace(number)
+        self.strikes.append(Strike("kill", pid, at, time.time()))  # it lived for a moment yet
         self.paused.pop(number, None)
 
     def pause(self, number):
