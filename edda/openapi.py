@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from edda.auth import Auth, BearerAuth
-from edda.cloudevents_http import MAX_BATCH_EVENTS, MAX_JSON_DEPTH
+from edda.cloudevents_http import FORBIDDEN_CHARACTERS, MAX_BATCH_EVENTS, MAX_JSON_DEPTH
 from edda.ports import Status
 
 __all__ = ["openapi_document"]
@@ -240,9 +240,9 @@ _ID = {
     "schema": {"type": "string", "minLength": 1},
 }
 
-# CloudEvents take any characters but controls, surrogates and noncharacters; the range that is
-# named here is a part of them, and small, as tools that generate from it need.
-_TEXT = {"type": "string", "minLength": 1, "pattern": r"^[ -~\u00a1-\u024f]+$"}
+# CloudEvents take any characters but controls, surrogates and noncharacters.
+_CHARACTER = f"[^{FORBIDDEN_CHARACTERS}]"
+_TEXT = {"type": "string", "minLength": 1, "pattern": f"^{_CHARACTER}+$"}
 _TIME = {"type": "string", "format": "date-time"}
 _UNSET: dict[str, Any] = {"type": "null"}
 _STRING = {"type": ["string", "null"]}
@@ -261,7 +261,7 @@ _ATTRIBUTES: dict[str, Any] = {
 }
 _EXTENSION = {
     "anyOf": [
-        {"type": "string", "pattern": r"^[ -~\u00a1-\u024f]*$"},
+        {"type": "string", "pattern": f"^{_CHARACTER}*$"},
         {"type": "integer", "minimum": -(2**31), "maximum": 2**31 - 1},
         {"type": "boolean"},
         _UNSET,
