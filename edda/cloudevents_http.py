@@ -33,14 +33,7 @@ from cloudevents.core.v1.event import CloudEvent
 from edda.errors import ArgumentError, sentence
 from edda.events import TARGET, Envelope, as_envelope
 
-__all__ = [
-    "FORBIDDEN_CHARACTERS",
-    "MAX_BATCH_EVENTS",
-    "MAX_JSON_DEPTH",
-    "Mode",
-    "content_mode",
-    "envelopes",
-]
+__all__ = ["FORBIDDEN", "MAX_BATCH_EVENTS", "MAX_JSON_DEPTH", "Mode", "content_mode", "envelopes"]
 
 MAX_BATCH_EVENTS = 100
 MAX_JSON_DEPTH = 64
@@ -263,11 +256,10 @@ _MEDIA_TYPE = re.compile(r"[^\s/;,]+/[^\s/;,]+\s*(;.*)?", re.ASCII)
 _RFC_3339 = re.compile(
     r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII | re.IGNORECASE
 )
-# Controls, and what Unicode calls noncharacters, which are the last two of each plane and a few
-# others. Halves of surrogate pairs are left out: patterns of JSON Schema cannot name them.
+# Controls and what Unicode calls noncharacters. Patterns of JSON Schema cannot name surrogates.
 _ENDS = "".join(f"{chr(plane << 16 | 0xFFFE)}{chr(plane << 16 | 0xFFFF)}" for plane in range(17))
-FORBIDDEN_CHARACTERS = f"\\x00-\\x1f\\x7f-\\x9f\\ufdd0-\\ufdef{_ENDS}"
-_FORBIDDEN = re.compile(f"[\\ud800-\\udfff{FORBIDDEN_CHARACTERS}]")
+FORBIDDEN = f"\\x00-\\x1f\\x7f-\\x9f\\ufdd0-\\ufdef{_ENDS}"
+_FORBIDDEN = re.compile(f"[\\ud800-\\udfff{FORBIDDEN}]")
 _QUOTING = frozenset('"\\')
 # A charset that is not among these is refused: some of Python's are slow, or no text at all.
 _CHARSETS = frozenset("ascii cp1252 iso8859-1 iso8859-15 utf-16 utf-16-be utf-16-le utf-8".split())

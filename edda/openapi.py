@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from edda.auth import Auth, BearerAuth
-from edda.cloudevents_http import FORBIDDEN_CHARACTERS, MAX_BATCH_EVENTS, MAX_JSON_DEPTH
+from edda.cloudevents_http import FORBIDDEN, MAX_BATCH_EVENTS, MAX_JSON_DEPTH
 from edda.ports import Status
 
 __all__ = ["openapi_document"]
@@ -241,7 +241,7 @@ _ID = {
 }
 
 # CloudEvents take any characters but controls, surrogates and noncharacters.
-_CHARACTER = f"[^{FORBIDDEN_CHARACTERS}]"
+_CHARACTER = f"[^{FORBIDDEN}]"
 _TEXT = {"type": "string", "minLength": 1, "pattern": f"^{_CHARACTER}+$"}
 _TIME = {"type": "string", "format": "date-time"}
 _UNSET: dict[str, Any] = {"type": "null"}
