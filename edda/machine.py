@@ -60,7 +60,17 @@ from edda.history import (
 )
 from edda.loop import Handle, WorkflowLoop
 
-__all__ = ["Decision", "Machine", "Program", "Question"]
+__all__ = ["Decision", "Machine", "Program", "Question", "Watch", "unwatched"]
+
+
+Watch = Callable[[Sequence[Event]], AbstractContextManager[object]]
+
+_NOBODY = nullcontext()
+
+
+def unwatched(_events: Sequence[Event]) -> AbstractContextManager[object]:
+    """The `Machine.watch` of a machine that nobody watches."""
+    return _NOBODY
 
 
 class Program(Protocol):
@@ -118,12 +128,13 @@ class Decision:
 class Machine:
     """Drives one instance of `program`. Feed it events, ask it for decisions, close it.
 
-    `watch` is entered whenever the program's code may run: a tracer's or a guard's place.
+    `watch` is told of events that are fed, and its context is entered while the program's code
+    runs on them: a tracer's or a guard's place.
     """
 
     def __init__(self, program: Program) -> None:
         self.program = program
-        self.watch: AbstractContextManager[object] = nullcontext()
+        self.watch: Watch = unwatched
         self.open: dict[str, Question] = {}
         self.outcome: Outcome | None = None
         self.is_replaying = False
@@ -157,7 +168,7 @@ class Machine:
         self.is_replaying = len(events) > 1
         self._patches = {event.id: True for event in events if isinstance(event, Patched)}
         try:
-            with self._loop.running(), self.watch:
+            with self._loop.running(), self.watch(events):
                 for event in events:
                     self.feed(event, events)
         finally:
@@ -198,7 +209,7 @@ class Machine:
         """Feed a new event, to be committed: what `decide` returns begins with it."""
         self._settle()
         self._decided.append(event)
-        with self.watch:
+        with self.watch((event,)):
             self.feed(event)
 
     def decide(self) -> Decision:

@@ -190,6 +190,7 @@ class _Runner:
     scenario: Scenario
     options: dict[str, Any]
     count: int = 0
+    watched: set[int] = field(default_factory=set)
     stubs: dict[str, bool] = field(default_factory=dict)
     called: dict[str, None] = field(default_factory=dict)
 
@@ -200,7 +201,7 @@ class _Runner:
         options = dict(self.options)
         options["replay"] = options.get("replay", True) and is_replayed
         simulation = Simulation(source, **{**options, "unused_stubs": True})
-        simulation.brief(is_told=is_told)
+        simulation.brief(is_told=is_told, watched=self.watched)
         error = None
         try:
             with simulation:

@@ -5,17 +5,22 @@ nobody's module is patched, and activities, stores and tests never meet it. Whoe
 before still does. What it finds is raised at the call, as a `BaseException`, and again when the
 machine has run: code that swallows it hides nothing, and nothing of that run is committed.
 
+Code that has run on the same events before is not watched again: in a replay, or under another
+schedule, it does the same, unless it asks whether it is replaying.
+
 Absent: the tables (`guard_rules`), whose frames are whose (`guard_frames`).
 """
 
 import sys
 import warnings
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from types import FrameType, TracebackType
 from typing import Any
 
+from edda import machine
 from edda.determinism import CATEGORIES
+from edda.history import Event, Input
 from edda.workflow import Workflow
 from edda_testkit.errors import NondeterminismWarning, NondeterministicCall
 from edda_testkit.guard_asks import are_suspect, sightings
@@ -38,10 +43,11 @@ class Guard:
             raise ValueError(f"guard must be one of {', '.join(MODES)}, and is {mode!r}.")
         self.mode = mode
         self.warned: set[str] = set()
+        self.watched: set[int] = set()  # what histories, up to an input, code has run on
 
-    def watch(self, workflow: Workflow[..., Any]) -> AbstractContextManager[object]:
-        """What a machine of this workflow enters when it runs code (`Machine.watch`)."""
-        return nullcontext() if self.mode == "off" else Watch(self, workflow)
+    def watch(self, workflow: Workflow[..., Any]) -> machine.Watch:
+        """What watches a machine of this workflow (`Machine.watch`)."""
+        return machine.unwatched if self.mode == "off" else Watch(self, workflow)
 
 
 class Watch:
@@ -51,11 +57,24 @@ class Watch:
         self.guard = guard
         self.workflow = workflow
         self.found: list[NondeterministicCall] = []
+        self._trail = id(workflow)  # of the inputs so far
+        self._steps: list[int] = []
         self._rules = rules()
         self._hook = self._make_hook()
         self._until: FrameType | None = None
         self._installed: Hook | None = None
         self._previous: Any = None
+
+    def __call__(self, events: Sequence[Event]) -> AbstractContextManager[object]:
+        """The guard while code runs on these events, or nothing when it has seen that."""
+        self._steps = []
+        for event in events:
+            if isinstance(event, Input):
+                self._trail = hash((self._trail, event))
+                self._steps.append(self._trail)
+        if self.guard.watched.issuperset(self._steps):
+            return machine.unwatched(events)
+        return self
 
     def __enter__(self) -> None:
         self._rules.refresh()
@@ -83,6 +102,8 @@ class Watch:
         self._until = self._previous = self._installed = None
         found, self.found = self.found, []
         if not found:
+            if error is None:
+                self.guard.watched.update(self._steps)
             return
         if self.guard.mode == "strict":
             raise found[0].with_traceback(None) from None
@@ -108,6 +129,8 @@ class Watch:
         return hook
 
     def _judge(self, rule: Rule, caller: FrameType | None, frame: FrameType, arg: Any) -> None:
+        if rule.each_time:
+            self._steps = []
         if caller is None or (rule.is_direct and is_library(caller.f_code.co_filename)):
             return
         if rule.check is not None and not rule.check(frame, arg):

@@ -41,6 +41,7 @@ from edda.activity import Activity
 from edda.determinism import CATEGORIES
 from edda.errors import NotReplayableError
 from edda.loop import WorkflowLoop
+from edda.workflow import WorkflowContext
 from edda_testkit.guard_checks import (
     Check,
     hashes_something,
@@ -69,7 +70,8 @@ class Rule:
 
     `check` says whether it does harm this time. An `is_direct` rule holds for the user's own
     lines only: libraries have good reasons. A `by_edda` one is about what the engine refuses; an
-    `is_ask` one is no harm in itself, but the moment to look around (`guard_asks`).
+    `is_ask` one is no harm in itself, but the moment to look around (`guard_asks`). Code that meets
+    an `each_time` one is watched each time it runs, also on events that it has run on before.
     """
 
     category: str
@@ -79,6 +81,7 @@ class Rule:
     is_direct: bool = False
     by_edda: bool = False
     is_ask: bool = False
+    each_time: bool = False
 
 
 def rule(category: str, call: str, cure: str = "", **options: Any) -> Rule:
@@ -178,6 +181,7 @@ METHODS = {
 
 IN_SET_ORDER = rule("hash", "for something in the order of a set", ORDER)
 ASK = Rule("", "", "", is_ask=True)
+REPLAY = Rule("", "", "", check=lambda *_: False, each_time=True)  # what comes differs from before
 
 # What these do on their way, reading the environment, say, is not what is wrong with it.
 NETWORK_LIBRARIES = frozenset(
@@ -245,11 +249,13 @@ class Rules:
         for name, function in vars(random.Random).items():
             if not name.startswith("_") and name not in ("seed", "getstate", "setstate"):
                 yield function, rule("random", f"random.{name}()", DRAW, check=self.is_foreign)
-        yield random.Random.seed, rule("random", "random.seed()", DRAW, check=self.sees_seed)
-        yield random.Random.setstate, rule("random", "random.setstate()", check=self.sees_seed)
+        for name in ("seed", "setstate"):
+            called = rule("random", f"random.{name}()", DRAW, check=self.sees_seed, each_time=True)
+            yield getattr(random.Random, name), called
         asks = (Activity.__call__, WorkflowLoop.create_task)
         for function in (*asks, *(getattr(waiting, name) for name in waiting.__all__)):
             yield function, ASK
+        yield WorkflowContext.is_replaying.fget, REPLAY  # type: ignore[attr-defined]
         yield NotReplayableError.__init__, rule("asyncio", "", by_edda=True)
         yield from clocks()
 

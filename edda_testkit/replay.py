@@ -119,17 +119,26 @@ KEPT_VARIABLES = re.compile(
 
 @contextmanager
 def _other_environment() -> Iterator[None]:
-    saved = dict(os.environ)
-    changed = {name: f"{value}-elsewhere" for name, value in saved.items()}
-    kept = {name: value for name, value in saved.items() if KEPT_VARIABLES.fullmatch(name)}
+    # What Python reads. Only the zone is told to C as well: to tell it every variable, and back,
+    # takes longer than the replay does.
+    environ = os.environ
+    data = vars(environ)["_data"]
+    saved = dict(data)
+    mark = environ.encodevalue("-elsewhere")
     try:
-        os.environ.update(changed | kept | {"TZ": "ELS-05:45", "EDDA_REPLAY": "elsewhere"})
+        for name, value in saved.items():
+            if not KEPT_VARIABLES.fullmatch(environ.decodekey(name)):
+                data[name] = value + mark
+        data[environ.encodekey("EDDA_REPLAY")] = mark[1:]
+        environ["TZ"] = "ELS-05:45"
         _set_zone()
         yield
     finally:
-        os.environ.update(saved)
-        for name in set(os.environ).difference(saved):
-            del os.environ[name]
+        environ.pop("TZ", None)
+        data.clear()
+        data.update(saved)
+        if "TZ" in environ:
+            os.putenv("TZ", environ["TZ"])
         _set_zone()
 
 

@@ -49,9 +49,13 @@ class Witness:
         told = self._driver.chance.story or []
         return [f"+{at - self.clock.start}  {text}" for at, text in told]
 
-    def brief(self, *, is_told: bool) -> None:
-        """Keep the story from here on; or, for speed, nothing that is read after the end."""
+    def brief(self, *, is_told: bool, watched: set[int]) -> None:
+        """Keep the story from here on; or, for speed, nothing that is read after the end.
+
+        `watched` is what the guard saw in the schedules before (`Guard.watched`).
+        """
         self._keeps = is_told
+        self._driver.guard.watched = watched
         self._driver.chance.story = [] if is_told else None
 
     @property

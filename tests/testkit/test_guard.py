@@ -28,6 +28,7 @@ from edda_testkit import (
     NondeterministicCall,
     NotReplayableRun,
     Simulation,
+    explore,
 )
 from edda_testkit.freeze import Freezer
 from edda_testkit.guard import Guard
@@ -260,6 +261,41 @@ def test_replays_are_watched():
     with pytest.raises(NondeterministicCall), Simulation() as sim:  # noqa: PT012
         sim.start(asks_later)
         sim.advance(5)
+
+
+def test_code_is_not_watched_again_on_the_events_that_it_has_run_on():
+    """A replay is not watched, and neither are schedules that come the same way."""
+    hooks = []
+
+    @activity
+    async def once_more(ctx) -> None: ...
+
+    @workflow
+    async def run_again(ctx):
+        hooks.append(sys.getprofile())
+        await once_more(ctx)
+        await once_more(ctx)
+
+    done = explore(lambda sim: sim.start(run_again), crashes=1)
+    assert done.tried > 3
+    assert len(hooks) > done.tried
+    assert [hook is None for hook in hooks] == [False] + (len(hooks) - 1) * [True]
+
+
+def test_a_generator_that_is_seeded_is_known_after_a_crash():
+    """What the guard has to know of replayed code it sees again."""
+
+    @workflow
+    async def draws_later(ctx):
+        generator = random.Random(7)
+        await sleep(ctx, 1)
+        return generator.random()
+
+    with Simulation() as sim:
+        run = sim.start(draws_later)
+        sim.crash()
+        sim.advance(1)
+        assert run.result == random.Random(7).random()
 
 
 # ---- Where it does not look --------------------------------------------------------------------
