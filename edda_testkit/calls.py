@@ -59,7 +59,7 @@ class Calls:
         self.guard = guard
         self.chance = Chance(store, source, clock)
         self.workers: list[Worker] = []
-        self.made: list[Call] = []
+        self._attempts: list[tuple[EngineCall, datetime]] = []
         self.broken: list[BaseException] = []
         self.stubs = Stubs(self.broken.append)
         self._outside_seconds = outside_seconds
@@ -97,10 +97,10 @@ class Calls:
     ) -> list[Call]:
         """The attempts made so far, of one activity, of one run, or all."""
         return [
-            call
-            for call in self.made
-            if (activity is None or call.activity == activity.name)
-            and (run is None or call.run == run.id)
+            _as_call(call, at)
+            for call, at in self._attempts
+            if (activity is None or call.activity.name == activity.name)
+            and (run is None or call.instance_id == run.id)
         ]
 
     def _begin(self, turn: Turn, call: EngineCall | Errand) -> None:
@@ -116,7 +116,7 @@ class Calls:
             self._had_effect(worker, turn, call.id)
             return
         activity = cast("Activity[..., Any]", call.activity)
-        self._note(activity, call)
+        self._attempts.append((call, self.now))
         stub = self.stubs.get(activity)
         is_plain = activity.timeout_seconds is None and not activity.is_transactional
         if stub is not None and stub.is_instant and is_plain:
@@ -131,15 +131,6 @@ class Calls:
         task.add_done_callback(self._look_at)
         worker.tasks[turn, call.id] = task
         self._run_loop(worker, task)
-
-    def _note(self, activity: Activity[..., Any], call: EngineCall) -> None:
-        try:
-            args, kwargs = activity.parameters.decode(call.arguments)
-        except DecodingError:  # the attempt will fail with it
-            args, kwargs = (), json.loads(call.arguments)
-        self.made.append(
-            Call(activity.name, args, kwargs, self.now, call.attempt, call.instance_id)
-        )
 
     async def _perform(
         self, worker: Worker, turn: Turn, call: EngineCall, function: Callable[..., Any]
@@ -252,6 +243,14 @@ class Calls:
     def lapse(self, turns: Sequence[Turn]) -> None:
         """Let leases lapse at this instant; whoever claims next takes over."""
         self.wait(self.app.store.renew([turn.lease for turn in turns], 0.0))
+
+
+def _as_call(call: EngineCall, at: datetime) -> Call:
+    try:
+        args, kwargs = call.activity.parameters.decode(call.arguments)
+    except DecodingError:  # the attempt has failed with it
+        args, kwargs = (), json.loads(call.arguments)
+    return Call(call.activity.name, args, kwargs, at, call.attempt, call.instance_id)
 
 
 class _Working:

@@ -11,6 +11,8 @@ import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any
 
 from edda.commands import Ask
 from edda.errors import EddaError
@@ -124,12 +126,8 @@ def _other_environment() -> Iterator[None]:
     environ = os.environ
     data = vars(environ)["_data"]
     saved = dict(data)
-    mark = environ.encodevalue("-elsewhere")
     try:
-        for name, value in saved.items():
-            if not KEPT_VARIABLES.fullmatch(environ.decodekey(name)):
-                data[name] = value + mark
-        data[environ.encodekey("EDDA_REPLAY")] = mark[1:]
+        data.update(_changed(tuple(saved.items())))
         environ["TZ"] = "ELS-05:45"
         _set_zone()
         yield
@@ -140,6 +138,19 @@ def _other_environment() -> Iterator[None]:
         if "TZ" in environ:
             os.putenv("TZ", environ["TZ"])
         _set_zone()
+
+
+@lru_cache(maxsize=1)  # it is the same for all tests but those that change variables
+def _changed(saved: tuple[tuple[Any, Any], ...]) -> dict[Any, Any]:
+    """Other values of variables, and one more, as `os.environ` keeps them."""
+    environ = os.environ
+    mark = environ.encodevalue("-elsewhere")
+    changed = {
+        name: value + mark
+        for name, value in saved
+        if not KEPT_VARIABLES.fullmatch(environ.decodekey(name))
+    }
+    return changed | {environ.encodekey("EDDA_REPLAY"): mark[1:]}
 
 
 def _set_zone() -> None:
