@@ -321,7 +321,7 @@ class Simulation(Outdoors, Faults, Witness):
                 raise StuckRun(run.label, str(run.error))
         self._check_struck()
         self._driver.source.check_spent()
-        if not self._unused_stubs:
+        if self.stubs and not self._unused_stubs:
             self._driver.stubs.check_used([call.activity for call in self.calls()])
         if self._strict_events and (left := self.untaken_events()):
             raise AssertionError(
