@@ -397,14 +397,18 @@ class EddaApp:
 
     async def _ended(self, instance_id: str) -> Instance:
         self._watch()
+        # While its turn runs here it has not ended, and we hear of it when it does.
+        is_running = self._worker is not None and self._worker.drives(instance_id)
         while True:
             self._check_open("result()")
             future = asyncio.get_running_loop().create_future()
             self._waiting.setdefault(instance_id, set()).add(future)
             try:
-                found = await self.instance(instance_id)
-                if found.status.is_final or found.status is Status.STUCK:
-                    return found
+                if not is_running:
+                    found = await self.instance(instance_id)
+                    if found.status.is_final or found.status is Status.STUCK:
+                        return found
+                is_running = False
                 await future
             finally:
                 waiting = self._waiting.get(instance_id, set())

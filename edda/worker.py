@@ -151,6 +151,10 @@ class Worker:
             context=self._context.copy(),
         )
 
+    def drives(self, instance_id: str) -> bool:
+        """Whether a turn of this instance runs here; `on_over` is told when it ends."""
+        return instance_id in self._running
+
     def wake(self, instance_ids: Iterable[str] = ()) -> None:
         """Something happened to these instances; look again."""
         for instance_id in instance_ids:
