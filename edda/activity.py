@@ -139,9 +139,10 @@ class Activity(Generic[P, R]):
         activity_id = kwargs.pop("activity_id", None)
         check_id(self.parameters.what, "activity_id", activity_id)
         site = user_site(sys._getframe(1))  # noqa: SLF001 - the documented way to one's caller
-        step = self.step(ctx, site, args, kwargs, id=activity_id)
+        step: Any = self.step(ctx, site, args, kwargs, id=activity_id)
         step.__qualname__ = self.__qualname__  # "coroutine 'ship' was never awaited"
-        return step
+        result: Coroutine[Any, Any, R] = step
+        return result
 
     async def step(
         self,
