@@ -71,8 +71,8 @@ class Rule:
 
     `check` says whether it does harm this time. An `is_direct` rule holds for the user's own
     lines only: libraries have good reasons. A `by_edda` one is about what the engine refuses; an
-    `is_ask` one is no harm in itself, but the moment to look around (`guard_asks`). An `is_forgotten`
-    one is Python's own finding of a coroutine that nobody awaits.
+    `is_ask` one is no harm in itself, but the moment to look around (`guard_asks`). The
+    `is_forgotten` one is Python's own finding of a coroutine that nobody awaits.
     """
 
     category: str

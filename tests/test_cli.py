@@ -260,6 +260,20 @@ def test_cancel_asks(edda, database):
     )
 
 
+@pytest.mark.parametrize(
+    ("command", "id", "code", "said"),
+    [
+        ("cancel", "waiting", 0, {"cancel_requested": True, "status": "waiting_for_event"}),
+        ("cancel", "done", 1, {"cancel_requested": False, "status": "completed"}),
+        ("retry", "done", 1, {"retried": False, "status": "completed"}),
+    ],
+)
+def test_a_script_reads_what_was_asked_for(edda, database, command, id, code, said):
+    """With --json, `cancel` and `retry` say what came of it in both cases; the codes are the same."""
+    found, out, err = edda(command, id, "--json", "--db", database)
+    assert (found, json.loads(out), err) == (code, {"id": id} | said, "")
+
+
 def test_retry_is_for_the_stuck(edda, database):
     """`retry` of an instance that is not stuck changes nothing, and is no success."""
     assert edda("retry", "done", "--db", database) == (
@@ -444,6 +458,7 @@ def test_serve_takes_events_and_stops_cleanly(place):
     """`serve` finds the module from here, takes an event, and ends with 0 on SIGTERM."""
     with started("serve", "shop.main:app", "--port", "0") as process:
         try:
+            assert line_with(process, "serving sqlite:///shop.db, workflows: order")
             url = line_with(process, r"running on (http://\S+)")[1]
             event = {"specversion": "1.0", "id": "1", "source": "x", "type": "paid"}
             request = urllib.request.Request(
@@ -477,7 +492,7 @@ def test_worker_stops_cleanly(number, place):
     """`worker` runs until it is told to stop, and ends with 0."""
     with started("worker", "shop.main:app") as process:
         try:
-            assert line_with(process, "working on sqlite:///shop.db")
+            assert line_with(process, "working on sqlite:///shop.db, workflows: order; Ctrl-C stops.")
             process.send_signal(number)
             assert process.wait(15) == 0
         finally:
