@@ -214,7 +214,7 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     for name, run, text in (("cancel", _cancel, CANCEL), ("retry", _retry, RETRY)):
         asking = _command(commands, name, _run(run), text)
         _add_instance(asking)
-        asking.add_argument("--json", action="store_true", help="whether it was done, and the status")
+        asking.add_argument("--json", action="store_true", help="what came of it, and the status")
     completing = _command(commands, "completion", _completion, COMPLETION)
     completing.add_argument("shell", choices=SHELLS, metavar="SHELL", help=", ".join(SHELLS))
     invite(commands, tuple(commands.choices), argv)

@@ -268,8 +268,8 @@ def test_cancel_asks(edda, database):
         ("retry", "done", 1, {"retried": False, "status": "completed"}),
     ],
 )
-def test_a_script_reads_what_was_asked_for(edda, database, command, id, code, said):
-    """With --json, `cancel` and `retry` say what came of it in both cases; the codes are the same."""
+def test_a_script_reads_what_came_of_it(edda, database, *, command, id, code, said):
+    """With --json, `cancel` and `retry` answer in both cases, with the same exit codes."""
     found, out, err = edda(command, id, "--json", "--db", database)
     assert (found, json.loads(out), err) == (code, {"id": id} | said, "")
 
@@ -492,7 +492,7 @@ def test_worker_stops_cleanly(number, place):
     """`worker` runs until it is told to stop, and ends with 0."""
     with started("worker", "shop.main:app") as process:
         try:
-            assert line_with(process, "working on sqlite:///shop.db, workflows: order; Ctrl-C stops.")
+            assert line_with(process, "working on sqlite:///shop.db, workflows: order; Ctrl-C")
             process.send_signal(number)
             assert process.wait(15) == 0
         finally:

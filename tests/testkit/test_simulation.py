@@ -813,3 +813,27 @@ def test_time_is_real_afterwards():
         sim.advance(10)
         raise KeyError
     assert datetime.now(UTC).year > 2020
+
+
+# ---- Plain activities ------------------------------------------------------------------------
+
+
+@activity
+def as_in_a_thread(ctx) -> list[int]:
+    loops = [] if asyncio._get_running_loop() is None else [1]
+    return loops + asyncio.run(asyncio.sleep(0, [2]))
+
+
+@workflow
+async def has_a_plain_activity(ctx):
+    return [await as_in_a_thread(ctx), await nap(ctx, 5)]
+
+
+@pytest.mark.parametrize("is_stubbed", [False, True])
+def test_a_plain_activity_finds_no_running_loop(sim, is_stubbed):
+    """It may ask, and may run a loop of its own, as in the thread that production gives it."""
+    if is_stubbed:
+        sim.stub(as_in_a_thread, side_effect=lambda: as_in_a_thread.fn(None))
+    run = sim.start(has_a_plain_activity)
+    sim.advance(5)
+    assert run.result == [[2], "2000-01-01T00:00:05+00:00"]
