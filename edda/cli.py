@@ -353,7 +353,7 @@ async def _cancel(app: EddaApp, arguments: argparse.Namespace) -> int:
 
 async def _retry(app: EddaApp, arguments: argparse.Namespace) -> int:
     id, status = arguments.id, await app.status(arguments.id)
-    is_done = status is Status.STUCK and await app.retry(id)
+    is_done = status is Status.STUCK and bool(await app.retry(id))
     said = f"{id} is {status.value}, not stuck; there is nothing to do."
     if is_done:
         said, status = f"{id} is ready again; a worker takes it up.", await app.status(id)

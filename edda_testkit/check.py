@@ -121,6 +121,8 @@ def histories_in(paths: Sequence[Path]) -> tuple[list[Path], int]:
     for path in paths:
         if path.is_dir():
             for file in sorted(path.rglob("*.json")):
+                if any(part.startswith(".") for part in file.relative_to(path).parts):
+                    continue  # .venv, .mypy_cache and their like
                 if file.is_file() and is_history(file):
                     files[file] = None
                 else:
