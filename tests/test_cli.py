@@ -475,6 +475,30 @@ def test_serve_takes_events_and_stops_cleanly(place):
     assert (place / "shop.db").exists()
 
 
+def test_the_readme_can_be_followed(place, edda):
+    """`shop.py` of README, served, runs an order to its end on the events that README posts."""
+    section = (ROOT / "README.md").read_text("utf-8").partition("## Running the engine")[2]
+    code = re.search(r"```python\n(.*?)```", section, re.DOTALL)[1]
+    bodies = re.findall(r"-d '(.*?)'\n", section.partition("\n## ")[0], re.DOTALL)
+    assert len(bodies) == 2
+    Path("readme_shop.py").write_text(code, "utf-8")
+    with started("serve", "readme_shop:app", "--port", "0") as process:
+        try:
+            url = line_with(process, r"running on (http://\S+)")[1]
+            for body in bodies:
+                kind = {"content-type": "application/cloudevents+json"}
+                request = urllib.request.Request(f"{url}/events", body.encode(), kind)
+                with urllib.request.urlopen(request, timeout=10) as response:
+                    assert response.status == 202
+            deadline = time.monotonic() + 15
+            out = ""
+            while "completed" not in out and time.monotonic() < deadline:
+                _, out, _ = edda("ps", "--db", "sqlite:///shop.db")
+        finally:
+            process.kill()
+    assert 'completed with {"order": "ORD-1", "paid": 99.99}' in out
+
+
 def test_serve_of_an_app_that_cannot_open_fails(place):
     """An app whose database cannot be opened ends `serve` with 1 and the reason."""
     (place / "shop" / "lost.py").write_text(
