@@ -815,6 +815,17 @@ def test_time_is_real_afterwards():
     assert datetime.now(UTC).year > 2020
 
 
+def test_what_is_no_duration_is_refused_with_what_is(sim):
+    """A duration written as text is an error that names what `advance` takes."""
+    with pytest.raises(TypeError) as error:
+        sim.advance("5m")
+    assert str(error.value) == (
+        "advance() takes seconds, a timedelta, or minutes=5, hours=1, days=2 and the like, and got "
+        "'5m'."
+    )
+    assert sim.now == START
+
+
 # ---- Plain activities ------------------------------------------------------------------------
 
 
