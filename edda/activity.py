@@ -132,7 +132,8 @@ class Activity(Generic[P, R]):
                 [
                     (
                         f"its first argument must be the workflow's ctx, got {type(ctx).__name__}; "
-                        f"outside a workflow call the function itself: {self.__name__}.fn(...)"
+                        f"in a workflow write {self.__name__}(ctx, ...), and outside of one call "
+                        f"the function itself: {self.__name__}.fn(...)"
                     )
                 ],
             )

@@ -1,7 +1,8 @@
 """Running an app as a process: with HTTP or without, until a signal asks for the end.
 
 A signal drains: requests and steps under way have some seconds to come to their end, leases are
-given back, and another process goes on at once. Absent: the command line, and choosing an app by its name.
+given back, and another process goes on at once. Absent: the command line, and choosing an app by
+its name.
 """
 
 import asyncio

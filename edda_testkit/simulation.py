@@ -267,8 +267,8 @@ class Simulation(Outdoors, Faults, Witness):
         """
         if not isinstance(duration, timedelta | int | float):
             raise TypeError(
-                f"advance() takes seconds, a timedelta, or minutes=5, hours=1, days=2 and the like, "
-                f"and got {duration!r}."
+                f"advance() takes seconds, a timedelta, or minutes=5, hours=1, days=2 and the "
+                f"like, and got {duration!r}."
             )
         if not isinstance(duration, timedelta):
             duration = timedelta(seconds=duration)
