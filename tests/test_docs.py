@@ -145,6 +145,15 @@ def test_the_reference_hides_only_what_is_there():
         assert set(hidden.split()) - methods == set(), name
 
 
+@pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES], ids=lambda p: p.stem)
+def test_each_block_can_be_pasted(page):
+    """A Python block of a page is a program as it stands: a reader's file has no dedent."""
+    for block in re.findall(
+        r"^```python\n(.*?)^```", page.read_text("utf-8"), re.MULTILINE | re.DOTALL
+    ):
+        ast.parse(block, page.name)
+
+
 def test_the_django_page_works(tmp_path):
     """The Django files of `howto/web-projects.md` make a project as they stand."""
     pytest.importorskip("django")
