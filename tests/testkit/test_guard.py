@@ -233,6 +233,10 @@ async def forgets(ctx, what: str = "activity") -> str:
             wait_event(ctx, "never.awaited")
         case "helper":
             awaits_nothing()
+        case "condition":
+            keep(ctx, "a") if what else keep(ctx, "b")
+        case "list":
+            [keep(ctx, word) for word in what]
         case "variable":
             kept = keep(ctx, "gathered")
             await asyncio.gather(kept)
@@ -250,6 +254,8 @@ FORGOTTEN = {
     "activity": 'keep(ctx, "lost")',
     "wait": 'wait_event(ctx, "never.awaited")',
     "helper": "awaits_nothing()",
+    "condition": 'keep(ctx, "a") if what else keep(ctx, "b")',
+    "list": "[keep(ctx, word) for word in what]",
 }
 
 
@@ -259,7 +265,7 @@ def test_a_forgotten_await_is_named_with_its_line(what):
     """A statement that drops a coroutine stops the test: what was called has done nothing."""
     with pytest.raises(ForgottenAwait) as error, Simulation() as sim:
         sim.start(forgets, what=what)
-    name, line = FORGOTTEN[what].partition("(")[0], line_of(FORGOTTEN[what])
+    name, line = FORGOTTEN[what].partition("(")[0].strip("["), line_of(FORGOTTEN[what])
     assert str(error.value) == (
         f"The workflow 'forgets' called {name}() at {HERE}:{line} and never awaited it, so it did "
         f"nothing.\n"
