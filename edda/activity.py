@@ -132,14 +132,18 @@ class Activity(Generic[P, R]):
                 [
                     (
                         f"its first argument must be the workflow's ctx, got {type(ctx).__name__}; "
-                        f"outside a workflow call the function itself: {self.__name__}.fn(...)"
+                        f"in a workflow write {self.__name__}(ctx, ...), and outside of one call "
+                        f"the function itself: {self.__name__}.fn(...)"
                     )
                 ],
             )
         activity_id = kwargs.pop("activity_id", None)
         check_id(self.parameters.what, "activity_id", activity_id)
         site = user_site(sys._getframe(1))  # noqa: SLF001 - the documented way to one's caller
-        return self.step(ctx, site, args, kwargs, id=activity_id)
+        step: Any = self.step(ctx, site, args, kwargs, id=activity_id)
+        step.__qualname__ = self.__qualname__  # "coroutine 'ship' was never awaited"
+        result: Coroutine[Any, Any, R] = step
+        return result
 
     async def step(
         self,

@@ -53,8 +53,8 @@ EDDA_DB_URL or EDDA_APP. Exit codes: 0 done, 1 it could not be done, 2 usage.
 """
 
 SERVE = """\
-Serve an app over HTTP and run its workflows, until SIGTERM or Ctrl-C; requests and steps under
-way are finished first, and what then waits goes on in the next process at once. The working
+Serve an app over HTTP and run its workflows, until SIGTERM or Ctrl-C. Requests then have 10 s to
+end and steps 5 s; what is cut off, or waits, goes on in the next process at once. The working
 directory is searched for the module.
 
   edda serve orders:app
@@ -67,8 +67,8 @@ Then, from elsewhere:
 """
 
 WORKER = """\
-Run an app's workflows without HTTP, until SIGTERM or Ctrl-C; steps under way are finished first
-(Ctrl-C after that ends them). Several workers may share one database.
+Run an app's workflows without HTTP, until SIGTERM or Ctrl-C. Steps then have 5 s to end (another
+Ctrl-C cuts them off); the next process goes on. Several workers may share one database.
 
   edda worker shop.main:app
   edda worker shop.main:app & edda worker shop.main:app &
@@ -197,7 +197,7 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     show.add_argument("--json", action="store_true", help="status, result and history as JSON")
 
     history = _command(commands, "history", None, EXPORT)
-    actions = history.add_subparsers(metavar="ACTION", required=True)
+    actions = history.add_subparsers(metavar="export", required=True)
     exports = _command(actions, "export", _run(_export), EXPORT)
     exports.add_argument("id", metavar="ID", nargs="?", help="the instance; else several:")
     exports.add_argument(
@@ -211,8 +211,10 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     )
     _add_database(exports)
 
-    _add_instance(_command(commands, "cancel", _run(_cancel), CANCEL))
-    _add_instance(_command(commands, "retry", _run(_retry), RETRY))
+    for name, run, text in (("cancel", _cancel, CANCEL), ("retry", _retry, RETRY)):
+        asking = _command(commands, name, _run(run), text)
+        _add_instance(asking)
+        asking.add_argument("--json", action="store_true", help="what came of it, and the status")
     completing = _command(commands, "completion", _completion, COMPLETION)
     completing.add_argument("shell", choices=SHELLS, metavar="SHELL", help=", ".join(SHELLS))
     invite(commands, tuple(commands.choices), argv)
@@ -341,19 +343,32 @@ async def _export(app: EddaApp, arguments: argparse.Namespace) -> int:
 
 
 async def _cancel(app: EddaApp, arguments: argparse.Namespace) -> int:
-    if not await app.cancel(arguments.id):
-        status = await app.status(arguments.id)
-        raise Trouble(f"{arguments.id} is {status.value} already; it cannot be cancelled.", 1)
-    print(f"Asked for the cancellation of {arguments.id}; a worker carries it out.")
-    return 0
+    id, is_done = arguments.id, await app.cancel(arguments.id)
+    status = await app.status(id)
+    said = f"Asked for the cancellation of {id}; a worker carries it out."
+    if not is_done:
+        said = f"{id} is {status.value} already; it cannot be cancelled."
+    return _tell(arguments, status, "cancel_requested", said, is_done=is_done)
 
 
 async def _retry(app: EddaApp, arguments: argparse.Namespace) -> int:
-    status = await app.status(arguments.id)
-    if status is not Status.STUCK or not await app.retry(arguments.id):
-        raise Trouble(f"{arguments.id} is {status.value}, not stuck; there is nothing to do.", 1)
-    print(f"{arguments.id} is ready again; a worker takes it up.")
-    return 0
+    id, status = arguments.id, await app.status(arguments.id)
+    is_done = status is Status.STUCK and bool(await app.retry(id))
+    said = f"{id} is {status.value}, not stuck; there is nothing to do."
+    if is_done:
+        said, status = f"{id} is ready again; a worker takes it up.", await app.status(id)
+    return _tell(arguments, status, "retried", said, is_done=is_done)
+
+
+def _tell(
+    arguments: argparse.Namespace, status: Status, what: str, said: str, *, is_done: bool
+) -> int:
+    """What came of a request, for a person or for a script; the exit code is the same."""
+    if not arguments.json and not is_done:
+        raise Trouble(said, 1)
+    view = {"id": arguments.id, what: is_done, "status": status.value}
+    print(json.dumps(view) if arguments.json else said)
+    return 0 if is_done else 1
 
 
 def _completion(arguments: argparse.Namespace) -> int:

@@ -165,7 +165,7 @@ class Parameters:
             args, kwargs = bound.args, bound.kwargs
             self._signature.bind(*args, **kwargs)
         except TypeError as error:
-            raise DecodingError(self.what, str(error)) from error
+            raise DecodingError(self._codec.what, str(error)) from error
         return args, kwargs
 
     def named(self, text: str) -> dict[str, Any]:
@@ -179,7 +179,8 @@ class Parameters:
     @property
     def _codec(self) -> Value:
         if self._value is None:
-            self._value = Value(self._typed_dict(), self.what)
+            role = f"{self.what[:1].lower()}{self.what[1:]}"
+            self._value = Value(self._typed_dict(), f"A call of {role}")
         return self._value
 
     def _bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:

@@ -56,7 +56,7 @@ class RetryPolicy:
                 (
                     "initial_interval",
                     self.initial_interval,
-                    "zero or more seconds",
+                    "zero or more seconds, as a number",
                     _is_at_least(self.initial_interval, 0.0),
                 ),
                 (
@@ -68,13 +68,13 @@ class RetryPolicy:
                 (
                     "max_interval",
                     self.max_interval,
-                    "zero or more seconds",
+                    "zero or more seconds, as a number",
                     _is_at_least(self.max_interval, 0.0),
                 ),
                 (
                     "max_duration",
                     self.max_duration,
-                    "zero or more seconds, or None for unlimited",
+                    "zero or more seconds, as a number, or None for unlimited",
                     self.max_duration is None or _is_at_least(self.max_duration, 0.0),
                 ),
                 (

@@ -1,7 +1,8 @@
 """Running an app as a process: with HTTP or without, until a signal asks for the end.
 
-A signal drains: requests and steps under way come to their end, leases are given back,
-and another process goes on at once. Absent: the command line, and choosing an app by its name.
+A signal drains: requests and steps under way have some seconds to come to their end, leases are
+given back, and another process goes on at once. Absent: the command line, and choosing an app by
+its name.
 """
 
 import asyncio
@@ -11,12 +12,14 @@ import signal
 import socket
 import sys
 
+from edda.app import EddaApp
 from edda.errors import without_secrets
 from edda.targets import Trouble, app_of
 
 __all__ = ["serve", "work"]
 
 DRAIN_SECONDS = 10
+MOST_NAMES = 8
 
 
 def serve(target: str, host: str, port: int) -> int:
@@ -40,6 +43,7 @@ def serve(target: str, host: str, port: int) -> int:
         timeout_graceful_shutdown=DRAIN_SECONDS,
     )
     server = uvicorn.Server(config)
+    print(f"edda: serving {_described(app)}", file=sys.stderr, flush=True)
     # uvicorn drains, and then sends itself the signal again: a stop that was asked for is no error.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
@@ -73,13 +77,20 @@ def work(target: str) -> int:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, ask)
         async with app:
-            where = without_secrets(app.db_url)
-            print(f"edda: working on {where}; Ctrl-C stops.", file=sys.stderr, flush=True)
+            print(f"edda: working on {_described(app)}; Ctrl-C stops.", file=sys.stderr, flush=True)
             await stop.wait()
             print("edda: finishing what is under way.", file=sys.stderr, flush=True)
 
     asyncio.run(run_until_asked())
     return 0
+
+
+def _described(app: EddaApp) -> str:
+    """The database and the workflows: what somebody who waits for something looks at first."""
+    names = sorted(app.names())
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    known = ", ".join(names[:MOST_NAMES]) + more if names else "none"
+    return f"{without_secrets(app.db_url)}, workflows: {known}"
 
 
 def _check_address(host: str, port: int) -> None:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from edda_testkit.contract import check_store
     from edda_testkit.errors import (
         CrashChangedOutcome,
+        ForgottenAwait,
         GoldenMismatch,
         Misuse,
         NondeterminismWarning,
@@ -41,6 +42,7 @@ __all__ = [
     "Call",
     "CrashChangedOutcome",
     "Exploration",
+    "ForgottenAwait",
     "GoldenMismatch",
     "Misuse",
     "NondeterminismWarning",

@@ -23,7 +23,7 @@ from edda.errors import DecodingError
 from edda.ports import Call as EngineCall
 from edda.turn import Step, Turn
 from edda_testkit.chance import Chance
-from edda_testkit.clock import VirtualClock, VirtualLoop
+from edda_testkit.clock import VirtualClock, VirtualLoop, off_the_loop
 from edda_testkit.doors import SimulatedStore
 from edda_testkit.errors import Stalled
 from edda_testkit.guard import Guard
@@ -126,7 +126,10 @@ class Calls:
             self._answer(turn, call.id, outcome)
             self._had_effect(worker, turn, call.id)
             return
-        perform = self._perform(worker, turn, call, activity.fn if stub is None else stub)
+        function = activity.fn if stub is None else stub
+        if not activity.is_async:
+            function = off_the_loop(function)
+        perform = self._perform(worker, turn, call, function)
         task = worker.loop.create_task(perform, name=f"{call.instance_id}/{call.id}")
         task.add_done_callback(self._look_at)
         worker.tasks[turn, call.id] = task

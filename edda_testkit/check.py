@@ -84,7 +84,10 @@ def run(arguments: argparse.Namespace) -> int:
     lines = [as_json(report)] if arguments.json else as_lines(report)
     print("\n".join(lines))  # noqa: T201 - printing is its job
     if not report.replayed and not report.failed:
-        raise Trouble("None of these histories could be replayed: see what is not covered.", 2)
+        cure = "" if app else " Name the app whose workflows they are: --app module:app."
+        raise Trouble(
+            f"None of these histories could be replayed: see what is not covered.{cure}", 2
+        )
     return 1 if report.failed or (arguments.strict and report.uncovered) else 0
 
 
@@ -118,6 +121,8 @@ def histories_in(paths: Sequence[Path]) -> tuple[list[Path], int]:
     for path in paths:
         if path.is_dir():
             for file in sorted(path.rglob("*.json")):
+                if any(part.startswith(".") for part in file.relative_to(path).parts):
+                    continue  # .venv, .mypy_cache and their like
                 if file.is_file() and is_history(file):
                     files[file] = None
                 else:

@@ -30,7 +30,7 @@ from weakref import WeakSet
 from edda_testkit.instants import MICROSECOND, Due, VirtualClock, as_utc
 from edda_testkit.places import as_job, as_place, module_of
 
-__all__ = ["Due", "OutsideTimeoutError", "VirtualClock", "VirtualLoop", "as_utc"]
+__all__ = ["Due", "OutsideTimeoutError", "VirtualClock", "VirtualLoop", "as_utc", "off_the_loop"]
 
 # Futures made here are settled by tasks and timers of the same loop, never by the outside.
 INSIDE = frozenset(f"asyncio.{name}" for name in ("locks", "queues", "tasks", "taskgroups"))
@@ -282,6 +282,23 @@ class VirtualLoop(SELECTOR_LOOP):  # type: ignore[misc]
 
     def _has_outside_files(self) -> bool:
         return bool(len(self._selector.get_map()) > self._internal_fds)
+
+
+def off_the_loop(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A plain function as it finds itself in production's thread: with no event loop running.
+
+    Libraries look: Django refuses its ORM under a loop, and gives it another connection.
+    """
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        loop = events._get_running_loop()
+        events._set_running_loop(None)
+        try:
+            return function(*args, **kwargs)
+        finally:
+            events._set_running_loop(loop)
+
+    return call
 
 
 def _task_of(handle: Any) -> asyncio.Task[Any] | None:

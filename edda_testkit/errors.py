@@ -125,6 +125,8 @@ class NondeterministicCall(BaseException):
     user's, `call` is what it led to, `chain` the way there from the workflow.
     """
 
+    lead = "The workflow {workflow!r} called {call} at {site}, which no replay can repeat."
+
     def __init__(
         self,
         workflow: str,
@@ -137,7 +139,7 @@ class NondeterministicCall(BaseException):
         line: int,
         site: str,
     ) -> None:
-        said = f"The workflow {workflow!r} called {call} at {site}, which no replay can repeat."
+        said = self.lead.format(workflow=workflow, call=call, site=site)
         allow = (
             f"`# edda: allow[{category}]` on one of these lines, or "
             f"@workflow(allow=[{category!r}]), allows it."
@@ -150,6 +152,17 @@ class NondeterministicCall(BaseException):
         self.chain = tuple(chain)
         self.file = file
         self.line = line
+
+
+class ForgottenAwait(NondeterministicCall):
+    """Workflow code called a coroutine function, and dropped the coroutine: nothing was done.
+
+    A `NondeterministicCall`, for it is found, allowed and reported in the same way.
+    """
+
+    lead = (
+        "The workflow {workflow!r} called {call} at {site} and never awaited it, so it did nothing."
+    )
 
 
 class NondeterminismWarning(UserWarning):

@@ -128,8 +128,14 @@ class Shown:
 
     def remove(self) -> None:
         """Give the place back, wherever it is; if the user's stop() took it, there is none."""
+        self._give_back()
         if self.tie is not None:
             self.tie.drop(self)
+            above = self._stack.entries[-1] if self._stack.entries else None
+            if isinstance(above, Shown) and above.tie is self.tie:
+                self.tie.write(above.at)  # it was led to our instant, and is another's now
+
+    def _give_back(self) -> None:
         entries = self._stack.entries
         for index, entry in enumerate(entries):
             if entry is self:

@@ -22,7 +22,7 @@ from edda import machine
 from edda.determinism import CATEGORIES
 from edda.history import Event, Input
 from edda.workflow import Workflow
-from edda_testkit.errors import NondeterminismWarning, NondeterministicCall
+from edda_testkit.errors import ForgottenAwait, NondeterminismWarning, NondeterministicCall
 from edda_testkit.guard_asks import are_suspect, sightings
 from edda_testkit.guard_frames import Chain, chain_of, users_until
 from edda_testkit.guard_rules import IN_SET_ORDER, NETWORK_LIBRARIES, Rule, rules
@@ -144,6 +144,10 @@ class Watch:
         if rule.is_ask:
             self._look_around(caller, chain)
             return
+        if rule.is_forgotten:
+            name = frame.f_locals["coro"].__qualname__.rpartition(".")[2]
+            self._tell_forgotten(name.lstrip("_"), chain)
+            return
         category, call, cure = rule.category, rule.call, rule.cure
         if rule.by_edda:
             call, cure = str(frame.f_locals.get("call")), str(frame.f_locals.get("cure"))
@@ -162,27 +166,42 @@ class Watch:
                 found = harmful
             self._report(found.category, found.call, found.cure, chain.at(seen.frame, seen.line))
 
+    def _tell_forgotten(self, name: str, chain: Chain) -> None:
+        cure = f"Write `await {name}(...)`, or hand it to asyncio.gather or a TaskGroup."
+        # Raised when the machine has run: here it would be in a finalizer, which raises nothing.
+        self._note("asyncio", f"{name}()", cure, chain, ForgottenAwait)
+
     def _report(self, category: str, call: str, cure: str, chain: Chain) -> None:
+        error = self._note(category, call, cure, chain)
+        if error is not None and self.guard.mode == "strict":
+            raise error
+
+    def _note(
+        self,
+        category: str,
+        call: str,
+        cure: str,
+        chain: Chain,
+        kind: type[NondeterministicCall] = NondeterministicCall,
+    ) -> NondeterministicCall | None:
         if category in self.workflow.allow or category in chain.allowed():
-            return
-        site = chain.site
-        error = NondeterministicCall(
+            return None
+        error = kind(
             self.workflow.name,
             category,
             call,
             cure,
-            site=site,
+            site=chain.site,
             chain=[*chain.lines(), call],
             file=chain.own[-1].f_code.co_filename,
             line=chain.line,
         )
         if self.guard.mode == "warn":
-            if str(error) not in self.guard.warned:
-                self.guard.warned.add(str(error))
-                self.found.append(error)
-            return
+            if str(error) in self.guard.warned:
+                return None
+            self.guard.warned.add(str(error))
         self.found.append(error)
-        raise error
+        return error
 
 
 def in_turn(first: Hook, second: Hook) -> Hook:

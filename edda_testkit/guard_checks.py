@@ -5,6 +5,7 @@ the builtin that is called. In doubt it does not accuse: replays find what goes 
 """
 
 import ast
+import dis
 import io
 import socket
 import sys
@@ -21,6 +22,7 @@ __all__ = [
     "hashes_something",
     "is_clock_class",
     "is_database",
+    "is_dropped",
     "is_fake_naive",
     "is_fake_zoneless",
     "is_more_than_key",
@@ -36,6 +38,16 @@ __all__ = [
 ]
 
 Check = Callable[[FrameType, Any], bool]
+POP_TOP = dis.opmap["POP_TOP"]
+
+
+def is_dropped(frame: FrameType, _: object) -> bool:
+    """Whether a coroutine is the value of a statement: that line forgot to await it.
+
+    One that goes away with an exception, or with a variable, may have been meant otherwise.
+    """
+    caller = frame.f_back
+    return caller is not None and caller.f_code.co_code[caller.f_lasti] == POP_TOP
 
 
 # ---- Arguments -------------------------------------------------------------------------------

@@ -98,7 +98,16 @@ def chain_of(
         return None
     # What edda and asyncio do before any code of the user's runs is no news.
     told = [frame for frame in frames[: frames.index(own[-1]) + 1] if top_of(frame) not in TRUSTED]
-    return Chain(tuple(told[::-1]), tuple(own[::-1]), caller is own[0], own[0].f_lineno)
+    return Chain(tuple(told[::-1]), tuple(own[::-1]), caller is own[0], line_in(own[0]))
+
+
+def line_in(frame: FrameType) -> int:
+    """The line that a frame is at, or was at last: some instructions belong to none."""
+    at: int | None = frame.f_lineno
+    if at is None:
+        begun = [line for start, _, line in frame.f_code.co_lines() if start <= frame.f_lasti]
+        at = next((line for line in reversed(begun) if line), frame.f_code.co_firstlineno)
+    return at
 
 
 def frames_until(frame: FrameType | None, until: FrameType | None) -> Iterator[FrameType]:

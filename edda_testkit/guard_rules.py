@@ -26,6 +26,7 @@ import threading
 import time
 import urllib.request
 import uuid
+import warnings
 import webbrowser
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -47,6 +48,7 @@ from edda_testkit.guard_checks import (
     hashes_something,
     is_clock_class,
     is_database,
+    is_dropped,
     is_fake_naive,
     is_fake_zoneless,
     is_more_than_key,
@@ -70,7 +72,8 @@ class Rule:
 
     `check` says whether it does harm this time. An `is_direct` rule holds for the user's own
     lines only: libraries have good reasons. A `by_edda` one is about what the engine refuses; an
-    `is_ask` one is no harm in itself, but the moment to look around (`guard_asks`). Code that meets
+    `is_ask` one is no harm in itself, but the moment to look around (`guard_asks`). The
+    `is_forgotten` one is Python's own finding of a coroutine that nobody awaits. Code that meets
     an `each_time` one is watched each time it runs, also on events that it has run on before.
     """
 
@@ -81,6 +84,7 @@ class Rule:
     is_direct: bool = False
     by_edda: bool = False
     is_ask: bool = False
+    is_forgotten: bool = False
     each_time: bool = False
 
 
@@ -192,6 +196,9 @@ NETWORK_LIBRARIES = frozenset(
     """.split()
 )
 
+# What the interpreter calls when a coroutine goes away that was never awaited.
+UNAWAITED = getattr(warnings, "_warn_unawaited_coroutine", None)
+
 # The generator behind `random.random()` and the like.
 SHARED: random.Random = random.random.__self__  # type: ignore[attr-defined]
 
@@ -257,6 +264,7 @@ class Rules:
             yield function, ASK
         yield WorkflowContext.is_replaying.fget, REPLAY  # type: ignore[attr-defined]
         yield NotReplayableError.__init__, rule("asyncio", "", by_edda=True)
+        yield UNAWAITED, rule("asyncio", "", check=is_dropped, is_direct=True, is_forgotten=True)
         yield from clocks()
 
     def _add(self, function: Any, made: Rule) -> None:

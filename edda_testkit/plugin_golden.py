@@ -204,14 +204,16 @@ def report(config: pytest.Config, write: Any) -> None:
             if word != "left alone":
                 write(f"{word}: {_shown(path, config)}")
         left = sum(word == "left alone" for word in state.seen.values())
-        write(f"{left} golden histories left alone")
+        if left or not state.seen:
+            write(f"golden histories left alone: {left}")
     for path, reason in sorted(state.orphans.items()):
         asked = "" if path in state.seen else " and no test asks for it"
         tail = asked if is_full(config) else ""
         write(f"orphan: {_shown(path, config)}: {reason.rstrip('.')}{tail}")
     for path, reason in sorted(state.alone.items()):
         write(f"{_shown(path, config)}: {reason}")
-    for note in dict.fromkeys(state.notes):
+    # What this machine lacks, such as a locale, is no news at each run.
+    for note in dict.fromkeys(state.notes if config.getoption("verbose") > 0 else ()):
         write(note)
     for id, count in sorted(state.sides.items()):
         write(

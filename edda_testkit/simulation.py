@@ -265,6 +265,11 @@ class Simulation(Outdoors, Faults, Witness):
 
         Stops at every due instant on the way, and ends exactly at its target.
         """
+        if not isinstance(duration, timedelta | int | float):
+            raise TypeError(
+                f"advance() takes seconds, a timedelta, or minutes=5, hours=1, days=2 and the "
+                f"like, and got {duration!r}."
+            )
         if not isinstance(duration, timedelta):
             duration = timedelta(seconds=duration)
         duration += timedelta(

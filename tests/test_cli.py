@@ -260,6 +260,20 @@ def test_cancel_asks(edda, database):
     )
 
 
+@pytest.mark.parametrize(
+    ("command", "id", "code", "said"),
+    [
+        ("cancel", "waiting", 0, {"cancel_requested": True, "status": "waiting_for_event"}),
+        ("cancel", "done", 1, {"cancel_requested": False, "status": "completed"}),
+        ("retry", "done", 1, {"retried": False, "status": "completed"}),
+    ],
+)
+def test_a_script_reads_what_came_of_it(edda, database, *, command, id, code, said):
+    """With --json, `cancel` and `retry` answer in both cases, with the same exit codes."""
+    found, out, err = edda(command, id, "--json", "--db", database)
+    assert (found, json.loads(out), err) == (code, {"id": id} | said, "")
+
+
 def test_retry_is_for_the_stuck(edda, database):
     """`retry` of an instance that is not stuck changes nothing, and is no success."""
     assert edda("retry", "done", "--db", database) == (
@@ -444,6 +458,7 @@ def test_serve_takes_events_and_stops_cleanly(place):
     """`serve` finds the module from here, takes an event, and ends with 0 on SIGTERM."""
     with started("serve", "shop.main:app", "--port", "0") as process:
         try:
+            assert line_with(process, "serving sqlite:///shop.db, workflows: order")
             url = line_with(process, r"running on (http://\S+)")[1]
             event = {"specversion": "1.0", "id": "1", "source": "x", "type": "paid"}
             request = urllib.request.Request(
@@ -458,6 +473,30 @@ def test_serve_takes_events_and_stops_cleanly(place):
         finally:
             process.kill()
     assert (place / "shop.db").exists()
+
+
+def test_the_readme_can_be_followed(place, edda):
+    """`shop.py` of README, served, runs an order to its end on the events that README posts."""
+    section = (ROOT / "README.md").read_text("utf-8").partition("## Running the engine")[2]
+    code = re.search(r"```python\n(.*?)```", section, re.DOTALL)[1]
+    bodies = re.findall(r"-d '(.*?)'\n", section.partition("\n## ")[0], re.DOTALL)
+    assert len(bodies) == 2
+    Path("readme_shop.py").write_text(code, "utf-8")
+    with started("serve", "readme_shop:app", "--port", "0") as process:
+        try:
+            url = line_with(process, r"running on (http://\S+)")[1]
+            for body in bodies:
+                kind = {"content-type": "application/cloudevents+json"}
+                request = urllib.request.Request(f"{url}/events", body.encode(), kind)
+                with urllib.request.urlopen(request, timeout=10) as response:
+                    assert response.status == 202
+            deadline = time.monotonic() + 15
+            out = ""
+            while "completed" not in out and time.monotonic() < deadline:
+                _, out, _ = edda("ps", "--db", "sqlite:///shop.db")
+        finally:
+            process.kill()
+    assert 'completed with {"order": "ORD-1", "paid": 99.99}' in out
 
 
 def test_serve_of_an_app_that_cannot_open_fails(place):
@@ -477,7 +516,7 @@ def test_worker_stops_cleanly(number, place):
     """`worker` runs until it is told to stop, and ends with 0."""
     with started("worker", "shop.main:app") as process:
         try:
-            assert line_with(process, "working on sqlite:///shop.db")
+            assert line_with(process, "working on sqlite:///shop.db, workflows: order; Ctrl-C")
             process.send_signal(number)
             assert process.wait(15) == 0
         finally:

@@ -337,9 +337,18 @@ def test_stored_arguments_that_no_longer_fit():
     """Stored arguments that today's signature cannot take are a clear error."""
     for text in ("{}", '{"a":1,"gone":2}', "[]"):
         with pytest.raises(
-            DecodingError, match=r"^f does not fit the type that the code has today"
+            DecodingError, match=r"^A call of f does not fit the type that the code has today"
         ):
             Parameters(untyped, "f").decode(text)
+
+
+def test_an_argument_that_cannot_be_stored_is_said_to_be_one():
+    """What does not fit is a call's argument, and not the activity itself."""
+
+    def pay(ctx, amount: float): ...
+
+    with pytest.raises(EncodingError, match=r"^A call of activity 'pay' cannot be stored: amount"):
+        Parameters(pay, "Activity 'pay'").encode(("lots",), {})
 
 
 def test_arguments_are_compared_by_value():

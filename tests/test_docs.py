@@ -7,6 +7,7 @@ generator. Absent: the code blocks of the pages, which are tests by themselves (
 import ast
 import importlib.util
 import inspect
+import os
 import re
 import subprocess
 import sys
@@ -144,42 +145,84 @@ def test_the_reference_hides_only_what_is_there():
         assert set(hidden.split()) - methods == set(), name
 
 
+@pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES], ids=lambda p: p.stem)
+def test_each_block_can_be_pasted(page):
+    """A Python block of a page is a program as it stands: a reader's file has no dedent."""
+    for block in re.findall(
+        r"^```python\n(.*?)^```", page.read_text("utf-8"), re.MULTILINE | re.DOTALL
+    ):
+        ast.parse(block, page.name)
+
+
 def test_the_django_page_works(tmp_path):
-    """The Django blocks of `howto/web-projects.md` run as they stand, on a real Django."""
+    """The Django files of `howto/web-projects.md` make a project as they stand."""
     pytest.importorskip("django")
     page = (DOCS / "howto" / "web-projects.md").read_text("utf-8").partition("\n## Django\n")[2]
-    blocks = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
-    assert len(blocks) == 5
-    [environment] = [block for block in blocks if "ALLOW_ASYNC" in block]
-    blocks.remove(environment)
-    program = tmp_path / "program.py"
-    program.write_text("\n".join([environment, DJANGO, *blocks, DRIVE]), "utf-8")
-    subprocess.run([sys.executable, program], check=True, cwd=tmp_path, timeout=120)
+    block = r"^```python\n# ([\w/]+\.py)[^\n]*\n(.*?)^```"
+    files = dict(re.findall(block, page, re.MULTILINE | re.DOTALL))
+    assert len(files) == page.count("```python") == 5
+    files |= {"shop/settings.py": SETTINGS, "shop/urls.py": URLS, "shop/__init__.py": ""}
+    files |= {"drive.py": DRIVE, "transaction.py": TRANSACTION}
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text, "utf-8")
+    for program in ("transaction.py", "drive.py"):
+        environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+        subprocess.run(
+            [sys.executable, program], check=True, cwd=tmp_path, timeout=120, env=environment
+        )
 
 
-DJANGO = """
-import django
-from django.conf import settings
-from django.core.management import call_command
+SETTINGS = """
+SECRET_KEY = "made up"
+ROOT_URLCONF = "shop.urls"
+ALLOWED_HOSTS = ["*"]
+INSTALLED_APPS = ["django.contrib.contenttypes", "django.contrib.auth"]
+DATABASES = {
+    "default": {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": "users.db",
+        "TEST": {"NAME": "file:testing?mode=memory&cache=shared"},
+    }
+}
+"""
 
-settings.configure(
-    SECRET_KEY="made up",
-    ROOT_URLCONF=__name__,
-    ALLOWED_HOSTS=["*"],
-    INSTALLED_APPS=["django.contrib.contenttypes", "django.contrib.auth"],
-    DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": "users.db"}},
-)
-django.setup()
-call_command("migrate", verbosity=0)
+URLS = """
+from django.urls import path
+
+from shop.views import register
+
+urlpatterns = [path("register", register)]
+"""
+
+# What pytest-django's `db` does around a test: a test database, and a transaction that is dropped.
+TRANSACTION = """
+from shop.worker import workflows  # it sets Django up
+
+from django.contrib.auth.models import User
+from django.db import transaction
+from django.test.runner import DiscoverRunner
+
+from edda_testkit import Simulation
+from tests.test_flows import test_sign_up
+
+DiscoverRunner(verbosity=0).setup_databases()
+with transaction.atomic(), Simulation() as sim:
+    test_sign_up(None, sim)
+    transaction.set_rollback(True)
+assert not User.objects.exists()
 """
 
 DRIVE = """
 import asyncio
 
 import httpx
-from django.urls import path
+from django.core.management import call_command
 
-urlpatterns = [path("register", register)]
+from shop.asgi import application, workflows
+from django.contrib.auth.models import User
+
+call_command("migrate", verbosity=0)
 EVENT = {"specversion": "1.0", "id": "1", "source": "me", "type": "confirmed", "subject": "bob"}
 HEADERS = {"content-type": "application/cloudevents+json"}
 

@@ -176,7 +176,7 @@ def test_histories_that_hold_are_fine(edda):
         (["check", "histories", "--app", "checked:none"], "Its apps are: app."),
         (["check", "histories", "--jobs", "0"], "--jobs takes a number from 1 up"),
         (["check", "histories", "--timeout", "nan"], "--timeout one above 0"),
-        (["check", "histories/retired.json"], "None of these histories could be replayed"),
+        (["check", "histories/retired.json"], "Name the app whose workflows they are"),
     ],
 )
 def test_nothing_to_check_is_usage(edda, arguments, said):
@@ -206,6 +206,18 @@ def test_files_are_found_in_folders_once(histories):
         "retired.json",
     ]
     assert skipped == 1
+
+
+def test_hidden_folders_below_are_not_searched(histories):
+    """What tools keep beside a project (.venv, .mypy_cache) is neither checked nor counted."""
+    hidden = histories / "histories" / ".tool" / "inner"
+    hidden.mkdir(parents=True)
+    for name in ("good.json", "notes.json"):
+        (hidden / name).write_text((histories / "histories" / "good.json").read_text("utf-8"))
+    (hidden / "notes.json").write_text("{}")
+    assert histories_in([histories / "histories"])[1] == 1
+    assert hidden / "good.json" not in histories_in([histories / "histories"])[0]
+    assert histories_in([hidden])[0] == [hidden / "good.json"]  # unless it is what was asked for
 
 
 def test_a_bar_is_drawn_on_a_terminal_only():

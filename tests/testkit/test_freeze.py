@@ -606,6 +606,16 @@ def test_two_simulations_under_one_freeze(freezer):
         assert vars(frozen).keys() == {"time_to_freeze"}
 
 
+def test_a_projection_that_leaves_gives_the_users_freeze_back(freezer):
+    """When one of several projections ends, the user's object stands where the shown one does."""
+    with freeze_time("2024-01-01") as frozen:
+        with freezer.project(VirtualClock(NEW_YEAR_2024)):
+            with freezer.project(VirtualClock(NEW_YEAR_2024 + 24 * HOUR)):
+                assert frozen().replace(tzinfo=UTC) == NEW_YEAR_2024 + 24 * HOUR
+            assert frozen().replace(tzinfo=UTC) == NEW_YEAR_2024
+        assert shown() == NEW_YEAR_2024
+
+
 def test_a_users_zone_and_ignored_modules_are_kept(freezer):
     """Under `freeze_time(tz_offset=, ignore=)` both hold while we project, and after."""
     source = "import time\ndef read(): return time.time()"

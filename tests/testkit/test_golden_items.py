@@ -96,9 +96,9 @@ def test_a_file_is_written_then_held_by_its_test_and_by_itself(project, pytester
         [
             "*edda golden histories*",
             "written: tests/histories/order/three.json",
-            "0 golden histories left alone",
         ]
     )
+    result.stdout.no_fnmatch_line("*left alone*")
     (pytester.path / "tests" / "histories" / "other.json").write_text('{"a": 1}')
     result = project("-vv")
     result.assert_outcomes(passed=2)
@@ -106,7 +106,7 @@ def test_a_file_is_written_then_held_by_its_test_and_by_itself(project, pytester
     assert "other.json" not in result.stdout.str()
     before = golden(pytester.path).read_bytes()
     result = project("--edda-update")
-    result.stdout.fnmatch_lines(["1 golden histories left alone"])
+    result.stdout.fnmatch_lines(["golden histories left alone: 1"])
     assert golden(pytester.path).read_bytes() == before
 
 

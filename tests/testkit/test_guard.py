@@ -1,5 +1,6 @@
 """The guard finds and names what workflow code must not do, and stops the test; nothing else."""
 
+import asyncio
 import cProfile
 import gc
 import io
@@ -23,6 +24,7 @@ from edda.determinism import CATEGORIES
 from edda.errors import DefinitionError
 from edda.workflow import Workflow
 from edda_testkit import (
+    ForgottenAwait,
     Misuse,
     NondeterminismWarning,
     NondeterministicCall,
@@ -221,6 +223,73 @@ def test_what_a_callback_swallows_is_raised_all_the_same():
         with pytest.raises(NondeterministicCall):
             sim.advance(2)
         sim.advance(1)
+
+
+@workflow
+async def forgets(ctx, what: str = "activity") -> str:
+    match what:
+        case "activity":
+            keep(ctx, "lost")
+        case "wait":
+            wait_event(ctx, "never.awaited")
+        case "helper":
+            awaits_nothing()
+        case "condition":
+            keep(ctx, "a") if what else keep(ctx, "b")
+        case "list":
+            [keep(ctx, word) for word in what]
+        case "variable":
+            kept = keep(ctx, "gathered")
+            await asyncio.gather(kept)
+        case "exception":
+            with suppress(ZeroDivisionError):
+                await asyncio.gather(keep(ctx, "not meant"), 1 / 0)
+    return what
+
+
+async def awaits_nothing():
+    return 1
+
+
+FORGOTTEN = {
+    "activity": 'keep(ctx, "lost")',
+    "wait": 'wait_event(ctx, "never.awaited")',
+    "helper": "awaits_nothing()",
+    "condition": 'keep(ctx, "a") if what else keep(ctx, "b")',
+    "list": "[keep(ctx, word) for word in what]",
+}
+
+
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")
+@pytest.mark.parametrize("what", FORGOTTEN)
+def test_a_forgotten_await_is_named_with_its_line(what):
+    """A statement that drops a coroutine stops the test: what was called has done nothing."""
+    with pytest.raises(ForgottenAwait) as error, Simulation() as sim:
+        sim.start(forgets, what=what)
+    name, line = FORGOTTEN[what].partition("(")[0].strip("["), line_of(FORGOTTEN[what])
+    assert str(error.value) == (
+        f"The workflow 'forgets' called {name}() at {HERE}:{line} and never awaited it, so it did "
+        f"nothing.\n"
+        f"  {HERE}:{line} in forgets\n"
+        f"  {name}()\n"
+        f"asyncio: Write `await {name}(...)`, or hand it to asyncio.gather or a TaskGroup.\n"
+        f"`# edda: allow[asyncio]` on one of these lines, or @workflow(allow=['asyncio']), "
+        f"allows it."
+    )
+
+
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")
+@pytest.mark.parametrize("what", ["variable", "exception"])
+def test_a_coroutine_that_is_kept_or_lost_to_an_exception_is_not_forgotten(what):
+    """One that is awaited later, or that an exception keeps from being awaited, is no mistake."""
+    with Simulation() as sim:
+        assert sim.start(forgets, what=what).result == what
+
+
+def test_pythons_own_warning_names_the_activity():
+    """Where no guard looks, the interpreter's word about it has the activity's name."""
+    with pytest.warns(RuntimeWarning, match="'keep' was never"), Simulation(guard="off") as sim:
+        sim.start(forgets)
 
 
 def test_what_is_left_over_fails_the_check():

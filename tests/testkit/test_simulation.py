@@ -813,3 +813,38 @@ def test_time_is_real_afterwards():
         sim.advance(10)
         raise KeyError
     assert datetime.now(UTC).year > 2020
+
+
+def test_what_is_no_duration_is_refused_with_what_is(sim):
+    """A duration written as text is an error that names what `advance` takes."""
+    with pytest.raises(TypeError) as error:
+        sim.advance("5m")
+    assert str(error.value) == (
+        "advance() takes seconds, a timedelta, or minutes=5, hours=1, days=2 and the like, and got "
+        "'5m'."
+    )
+    assert sim.now == START
+
+
+# ---- Plain activities ------------------------------------------------------------------------
+
+
+@activity
+def as_in_a_thread(ctx) -> list[int]:
+    loops = [] if asyncio._get_running_loop() is None else [1]
+    return loops + asyncio.run(asyncio.sleep(0, [2]))
+
+
+@workflow
+async def has_a_plain_activity(ctx):
+    return [await as_in_a_thread(ctx), await nap(ctx, 5)]
+
+
+@pytest.mark.parametrize("is_stubbed", [False, True])
+def test_a_plain_activity_finds_no_running_loop(sim, is_stubbed):
+    """It may ask, and may run a loop of its own, as in the thread that production gives it."""
+    if is_stubbed:
+        sim.stub(as_in_a_thread, side_effect=lambda: as_in_a_thread.fn(None))
+    run = sim.start(has_a_plain_activity)
+    sim.advance(5)
+    assert run.result == [[2], "2000-01-01T00:00:05+00:00"]
