@@ -46,6 +46,7 @@ class Plan:
     lease_seconds: float = 1.2
     patience_seconds: float = 12.0  # without any progress, at the end
     moment_seconds: float = 0.02  # an activity takes, at most, before its effect and after it
+    skew_seconds: float = 0.0  # between the clocks of two servers
     mutant: str | None = None
 
 
@@ -72,6 +73,7 @@ class Nursery:
             "servers": plan.servers,
             "lease_seconds": plan.lease_seconds,
             "moment_seconds": plan.moment_seconds,
+            "skew_seconds": plan.skew_seconds,
             "mutant": plan.mutant,
         }
         self.process = subprocess.Popen(
@@ -288,6 +290,7 @@ class Campaign:
             booked=await rows(self.plan.url, "SELECT key, n FROM booked"),
             strikes=self.strikes,
             lease_seconds=self.plan.lease_seconds,
+            clocks_seconds=0.05 if self.plan.skew_seconds else 0.001,
             news=self.customers.news,
             jobs=self.customers.jobs,
             pending=len(await self.reader.pending_events()),

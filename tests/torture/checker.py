@@ -30,7 +30,6 @@ EFFECTS = {
     "racer": {},
 }
 BOOKINGS = {"order": ("book:1", "book:2")}
-CLOCKS = 0.001  # seconds by which two readings of one clock may seem to disagree
 
 
 def faults(evidence):
@@ -110,7 +109,7 @@ def answers_follow_effects(evidence):
                 at = first.get(f"{id}/{event.id}")
                 if at is None:
                     yield f"T2 {id}/{event.id} has an answer, and was never done"
-                elif event.at.timestamp() < at - CLOCKS:
+                elif event.at.timestamp() < at - evidence.clocks_seconds:
                     yield f"T2 {id}/{event.id} was answered before it was done"
 
 
@@ -253,9 +252,9 @@ def the_earlier_wins(evidence):
             continue
         how, deadline = found
         told = promise.told
-        if how == "late" and told["accepted"] < deadline - CLOCKS:
+        if how == "late" and told["accepted"] < deadline - evidence.clocks_seconds:
             yield f"M7 {promise.id} was late for an event that came before its deadline"
-        if how == "came" and told["sent"] > deadline + CLOCKS:
+        if how == "came" and told["sent"] > deadline + evidence.clocks_seconds:
             yield f"M7 {promise.id} took an event that came after its deadline"
 
 
@@ -269,7 +268,7 @@ def the_outbox_is_empty(evidence):
 
 def no_timer_is_early(evidence):
     for line in effects(evidence):
-        if "due" in line and line["at"] < line["due"] - CLOCKS:
+        if "due" in line and line["at"] < line["due"] - evidence.clocks_seconds:
             yield f"Timers {line['key']}: {line['due'] - line['at']:.3f} s early"
     for id, events in evidence.histories.items():
         due = {}
@@ -278,7 +277,7 @@ def no_timer_is_early(evidence):
                 due[event.ask.id] = getattr(event.ask, "due", getattr(event.ask, "deadline", None))
             is_timer = isinstance(event, Answered) and event.message is None
             is_timer = is_timer and (event.of == "timer" or isinstance(event.outcome, Expiry))
-            if is_timer and event.at < due[event.id] - timedelta(seconds=CLOCKS):
+            if is_timer and event.at < due[event.id] - timedelta(seconds=evidence.clocks_seconds):
                 yield f"Timers {id}/{event.id} fired early"
 
 

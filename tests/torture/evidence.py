@@ -38,6 +38,7 @@ class Evidence:
     booked: list[tuple[str, int]]
     strikes: list[Strike]
     lease_seconds: float
+    clocks_seconds: float  # by which two readings of the time may seem to disagree
     news: list[int]  # published one after another
     jobs: list[int]
     pending: int  # events that are still in the outbox

@@ -15,11 +15,13 @@ import signal
 import socket
 import sys
 import traceback
+from datetime import datetime, timedelta
 from pathlib import Path
 from urllib.parse import parse_qs
 
 import uvicorn
 
+import edda.doors
 import edda.http  # imported before the first fork
 import edda.outbox
 from edda import EddaApp
@@ -76,6 +78,7 @@ def be_server(options, own, number):
         world.settings["moment_seconds"] = options["moment_seconds"]
         world.open_ledger(folder / "ledger")
         edda.outbox.LEASE_SECONDS = 2.0  # a minute is too long for this test
+        set_clock(options["skew_seconds"] * (number - (options["servers"] - 1) / 2))
         if options["mutant"]:
             mutants.plant(options["mutant"])
         asyncio.run(serve(options, own, number))
@@ -84,6 +87,17 @@ def be_server(options, own, number):
         traceback.print_exc()
     finally:
         os._exit(code)
+
+
+def set_clock(ahead_seconds):
+    """Let this machine's clock be wrong; that of the database is not."""
+
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return datetime.now(tz) + timedelta(seconds=ahead_seconds)
+
+    edda.doors.datetime = Clock
 
 
 async def serve(options, own, number):
