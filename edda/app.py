@@ -80,9 +80,10 @@ class EddaApp:
     `db_url` is `memory://`, `sqlite:///relative.db`, `sqlite:////absolute.db` or
     `postgresql://...`. `workflows=None` means every workflow decorated at module level, and
     those given to `start`. With `worker=False` the app accepts, and runs nothing.
-    `max_concurrent` limits turns under way, not instances. `hooks` are told of what happens: an
-    object like `Hooks`, or a list. Events are kept for `retention`, and longer while a live
-    instance could take them. With `outbox_enabled=False` what activities have sent with
+    `max_concurrent` limits turns under way, not instances. At `shutdown` steps under way have
+    `drain_seconds` to end; what is cut off is done again elsewhere. `hooks` are told of what
+    happens: an object like `Hooks`, or a list. Events are kept for `retention`, and longer while a
+    live instance could take them. With `outbox_enabled=False` what activities have sent with
     `send_event_transactional` is stored, and another app's to post. `store`, `clock`,
     `activities` and `sender` replace the doors.
     """
@@ -97,6 +98,7 @@ class EddaApp:
         hooks: object = None,
         max_concurrent: int = 1000,
         lease_seconds: float = 30.0,
+        drain_seconds: float = 5.0,
         retention: timedelta = timedelta(days=7),
         outbox_enabled: bool = True,
         broker_url: str | None = None,
@@ -112,6 +114,7 @@ class EddaApp:
             max_concurrent=max_concurrent,
             max_body_bytes=max_body_bytes,
             lease_seconds=lease_seconds,
+            drain_seconds=drain_seconds,
         )
         self.service_name = service_name
         self.db_url = db_url
@@ -128,6 +131,7 @@ class EddaApp:
         self._runs_worker = worker
         self._max_concurrent = max_concurrent
         self._lease_seconds = lease_seconds
+        self._drain_seconds = drain_seconds
         self._takes_any = workflows is None
         self._workflows: dict[str, Workflow[..., Any]] = {}
         for one in workflows or ():
@@ -211,7 +215,7 @@ class EddaApp:
         worker, self._worker = self._worker, None
         try:
             if worker is not None:
-                await worker.close()
+                await worker.close(self._drain_seconds)
                 await self.relay.close()
         finally:
             self._tell_all()

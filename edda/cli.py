@@ -54,8 +54,8 @@ EDDA_DB_URL or EDDA_APP. Exit codes: 0 done, 1 it could not be done, 2 usage.
 
 SERVE = """\
 Serve an app over HTTP and run its workflows, until SIGTERM or Ctrl-C. Requests then have 10 s to
-end and steps 5 s; what is cut off, or waits, goes on in the next process at once. The working
-directory is searched for the module.
+end and steps the app's drain_seconds (5); what is cut off, or waits, goes on in the next process.
+The working directory is searched for the module.
 
   edda serve orders:app
   edda serve shop.main:app --host 0.0.0.0 --port 80
@@ -67,8 +67,8 @@ Then, from elsewhere:
 """
 
 WORKER = """\
-Run an app's workflows without HTTP, until SIGTERM or Ctrl-C. Steps then have 5 s to end (another
-Ctrl-C cuts them off); the next process goes on. Several workers may share one database.
+Run an app's workflows without HTTP, until SIGTERM or Ctrl-C. Steps then have the app's
+drain_seconds (5) to end; another Ctrl-C cuts them off. Several workers may share one database.
 
   edda worker shop.main:app
   edda worker shop.main:app & edda worker shop.main:app &

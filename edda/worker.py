@@ -101,7 +101,7 @@ class Worker:
             asyncio.create_task(self._renew_for_ever(), name=f"{self.id}-leases"),
         ]
 
-    async def close(self, grace_seconds: float = 5.0) -> None:
+    async def close(self, grace_seconds: float) -> None:
         """Stop claiming, let turns reach their end for a while, then give the leases back."""
         self._is_stopping = True
         claims, renewals = self._tasks

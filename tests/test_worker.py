@@ -132,6 +132,35 @@ def test_shutdown_gives_leases_back():
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("drain_seconds", [5, 0.01])
+def test_shutdown_waits_as_long_as_the_app_says(tmp_path, drain_seconds):
+    """A step under way ends within `drain_seconds`, or is cut off and done again elsewhere."""
+    url = f"sqlite:///{tmp_path}/edda.db"
+    doing, going_on = asyncio.Event(), asyncio.Event()
+
+    @activity
+    async def lasting_step(ctx) -> int:
+        doing.set()
+        await going_on.wait()
+        return 1
+
+    @workflow
+    async def with_a_lasting_step(ctx) -> int:
+        return await lasting_step(ctx)
+
+    async def main():
+        options = {"workflows": [with_a_lasting_step], "drain_seconds": drain_seconds}
+        async with EddaApp("first", url, **options) as first:
+            id = await first.start(with_a_lasting_step)
+            await doing.wait()
+            asyncio.get_running_loop().call_later(0.1, going_on.set)
+        async with EddaApp("reader", url, worker=False) as reader:
+            ended = (await reader.instance(id)).status == "completed"
+            assert ended is (drain_seconds == 5)
+
+    asyncio.run(main())
+
+
 def test_cancel_reaches_a_running_activity():
     """Cancelling a run cancels the activity that it is in."""
     seen = []
