@@ -51,6 +51,7 @@ def explore(
     duplicates: int = 0,
     reorder: bool = True,
     faults: int = 0,
+    delays: int = 0,
     workers: int = 1,
     duplicate_ids: Literal["same", "fresh"] = "same",
     max_schedules: int = 2000,
@@ -63,12 +64,13 @@ def explore(
 ) -> Any:
     """Run a test, or `scenario(sim)`, once for each schedule, each with a fresh simulation.
 
-    Up to `crashes` crashes, `duplicates` redeliveries and `faults` of the store and of leases
-    strike in each. All schedules are tried if that takes no more than `max_schedules` and
-    `budget_seconds` (of real time), else some, by `seed`. `reuse` names function-scoped fixtures
-    of the test that may be shared by all. Without a test in hand it returns an `Exploration`
-    (`.tried .total .exhaustive .seed`), or raises what the scenario raised, with the schedule in
-    its notes; `schedule` runs that one alone, `simulation` holds options of `Simulation`.
+    Up to `crashes` crashes, `duplicates` redeliveries, `faults` of the store and of leases, and
+    `delays` of events, answers and timers strike in each. All schedules are tried if that takes no
+    more than `max_schedules` and `budget_seconds` (of real time), else some, by `seed`. `reuse`
+    names function-scoped fixtures of the test that may be shared by all. Without a test in hand
+    it returns an `Exploration` (`.tried .total .exhaustive .seed`), or raises what the scenario
+    raised, with the schedule in its notes; `schedule` runs that one alone, `simulation` holds
+    options of `Simulation`.
     """
     __tracebackhide__ = True
     options = Options(
@@ -76,6 +78,7 @@ def explore(
         duplicates=duplicates,
         reorder=reorder,
         faults=faults,
+        delays=delays,
         workers=workers,
         duplicate_ids=duplicate_ids,
     )

@@ -116,8 +116,8 @@ class Explorer:
 
     def _coarse(self) -> Options:
         one = self.options
-        can = one.reorder and not (one.crashes or one.duplicates or one.faults) and one.workers == 1
-        return replace(one, is_coarse=can)
+        injects = one.crashes or one.duplicates or one.faults or one.delays
+        return replace(one, is_coarse=one.reorder and not injects and one.workers == 1)
 
     def _explore(
         self, run: Run, options: Options, begin: float, show: Callable[[str], None] | None
