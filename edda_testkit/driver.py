@@ -83,10 +83,10 @@ class Driver(Crew):
                         self.die(broken.worker)
                         continue
                     raise broken
-                move = self._next_move()
-                if move is None:
-                    return
                 try:
+                    move = self._next_move()
+                    if move is None:
+                        return
                     move.run()
                 except Crashed as crash:
                     self.die(crash.worker)
@@ -282,7 +282,8 @@ class Driver(Crew):
         """Let turns look whose time has come."""
         self.is_due = False
         for worker in self.workers:
-            self.poke([turn.instance_id for turn, at in worker.dues.items() if at <= self.now])
+            for turn in [turn for turn, at in worker.dues.items() if at <= self.now]:
+                self.look_soon(turn)  # this one, not who has taken its instance over
 
     def go_on_with(self, move: Move) -> None:
         """It is not done: it stays the next thing that the outside does."""

@@ -170,3 +170,44 @@ def test_time_moves_by_one_hand():
 
     assert explore(scenario).exhaustive
     assert ends == {datetime(2000, 1, 1, 0, 0, 20, tzinfo=UTC)}
+
+
+@activity
+async def late_work(ctx) -> None:
+    await asyncio.sleep(20)
+
+
+@workflow
+async def late_shielded(ctx):
+    task = asyncio.create_task(late_work(ctx))
+    try:
+        await asyncio.wait_for(asyncio.shield(task), 30)
+    except TimeoutError:
+        await late_say(ctx, "slow")
+        await task
+    return "done"
+
+
+def test_a_turn_that_lost_its_lease_looks_at_its_own_deadline():
+    """A zombie's deadline does not keep the one that took over looking for ever."""
+    with Simulation(workers=2) as sim:
+        Here.log = []
+        run = sim.start(late_shielded)
+        sim.advance(19)
+        sim.workers[0].stall(5)
+        sim.run(until=run)
+        assert run.result == "done"
+        assert Here.log == ["slow"]
+        sim.run()
+
+
+def test_a_crash_may_strike_while_a_lost_call_is_cancelled():
+    """Cancelling what lost its lease is a point to crash at, and is survived like any other."""
+
+    def scenario(sim):
+        Here.log = []
+        run = sim.start(late_shielded)
+        sim.run()
+        assert run.result == "done"
+
+    explore(scenario, crashes=1, faults=1, workers=2, max_schedules=400, budget_seconds=600)
