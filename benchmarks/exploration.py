@@ -15,7 +15,22 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 
-from edda import EventTimeoutError, RetryPolicy, activity, wait_event, wait_timer, workflow
+from edda import (
+    EventTimeoutError,
+    RetryPolicy,
+    TerminalError,
+    activity,
+    compensation,
+    publish,
+    receive,
+    register_compensation,
+    send_event,
+    send_event_transactional,
+    subscribe,
+    wait_event,
+    wait_timer,
+    workflow,
+)
 from edda_testkit import explore
 
 RATE = 3000
@@ -698,6 +713,369 @@ def crash_and_duplicate(sim, fixed):
     sim.send("go", "begin")
     sim.advance(10)
     assert Here.world.log == ["begin", "end"]
+
+
+# ---- Late, and out of order ----------------------------------------------------------------------
+
+
+@workflow
+async def charge_in_time(ctx, refunds: bool):
+    try:
+        async with asyncio.timeout(5):
+            await deposit_now(ctx, 10)
+    except TimeoutError:
+        if refunds:
+            await deposit_now(ctx, -10)
+        return 100
+    return 110
+
+
+@activity
+async def deposit_now(ctx, amount: int) -> None:
+    if once(ctx):
+        Here.world.balance += amount
+
+
+@case(delays=1)
+def answer_after_the_timeout(sim, fixed):
+    run = sim.start(charge_in_time, fixed)
+    sim.run(until=run)
+    assert Here.world.balance == run.result
+
+
+async def set_after(ctx, seconds, state):
+    await wait_timer(ctx, seconds)
+    await set_state(ctx, state)
+
+
+@workflow
+async def opening_hours(ctx, in_turn: bool):
+    if in_turn:
+        await set_after(ctx, 60, "open")
+        await set_after(ctx, 60, "closed")
+    else:
+        await asyncio.gather(set_after(ctx, 60, "open"), set_after(ctx, 120, "closed"))
+
+
+@case(delays=1)
+def clock_that_jumped_past_both_timers(sim, fixed):
+    sim.start(opening_hours, fixed)
+    sim.run()
+    assert Here.world.state == "closed"
+
+
+@workflow
+async def keep_newest(ctx, by_version: bool):
+    newest = 0
+    for _ in range(2):
+        version = (await wait_event(ctx, "version")).data
+        newest = max(newest, version) if by_version else version
+    await charge(ctx, newest)
+
+
+@case(delays=1)
+def older_version_arrives_last(sim, fixed):
+    sim.start(keep_newest, fixed)
+    sim.send("version", 1)
+    sim.send("version", 2)
+    sim.run()
+    assert Here.world.log == [2]
+
+
+@workflow
+async def refund_what_is_late(ctx, waits_on: bool):
+    try:
+        await wait_event(ctx, "late.payment", timeout_seconds=60)
+    except EventTimeoutError:
+        if waits_on:
+            await wait_event(ctx, "late.payment", timeout_seconds=3600)
+            await note(ctx, "refunded")
+    else:
+        await note(ctx, "shipped")
+
+
+@case(delays=1)
+def payment_comes_after_the_deadline(sim, fixed):
+    sim.start(refund_what_is_late, fixed)
+    sim.send("late.payment")
+    sim.run()
+    assert Here.world.log
+
+
+# ---- What one reads and another changes ----------------------------------------------------------
+
+
+@activity
+async def top(ctx) -> list[int]:
+    return Here.world.rows.setdefault("stack", [1, 2, 3])[-2:]
+
+
+@activity
+async def swap_top(ctx, old: list[int]) -> None:
+    stack = Here.world.rows["stack"]
+    if stack[-1] == old[-1]:
+        stack.pop()
+        Here.world.state = "broken" if stack[-1:] != old[:1] else "fine"
+
+
+@activity
+async def pop(ctx) -> int:
+    return Here.world.rows.setdefault("stack", [1, 2, 3]).pop()
+
+
+@activity
+async def push(ctx, value: int) -> None:
+    Here.world.rows["stack"].append(value)
+
+
+@workflow
+async def pop_two_push_one(ctx):
+    first = await pop(ctx)
+    await pop(ctx)
+    await push(ctx, first)
+
+
+@workflow
+async def pop_by_swapping(ctx, at_once: bool):
+    if at_once:
+        await pop(ctx)
+    else:
+        await swap_top(ctx, await top(ctx))
+
+
+@case()
+def the_same_value_and_not_the_same_thing(sim, fixed):
+    with sim.concurrently():
+        sim.start(pop_by_swapping, fixed)
+        sim.start(pop_two_push_one)
+    assert Here.world.state != "broken"
+
+
+@activity
+async def is_made(ctx) -> bool:
+    return Here.world.state == "made"
+
+
+@activity
+async def make_and_tell(ctx) -> None:
+    Here.world.state = "made"
+    if Here.world.owner:
+        await send_event("made", "maker")
+
+
+@activity
+async def ask_to_be_told(ctx) -> None:
+    Here.world.owner = ctx.instance_id
+
+
+@workflow
+async def maker(ctx):
+    await make_and_tell(ctx)
+
+
+@workflow
+async def taker(ctx, asks_first: bool):
+    if asks_first:
+        await ask_to_be_told(ctx)
+    if not await is_made(ctx):
+        if not asks_first:
+            await ask_to_be_told(ctx)
+        await wait_event(ctx, "made")
+    return "taken"
+
+
+@case()
+def lost_wake_up(sim, fixed):
+    with sim.concurrently():
+        run = sim.start(taker, fixed)
+        sim.start(maker)
+    assert run.result == "taken"
+
+
+@workflow
+async def reader(ctx, early: bool):
+    if early:
+        await subscribe(ctx, "news")
+    await wait_event(ctx, "read")
+    await subscribe(ctx, "news")
+    return (await receive(ctx, "news", timeout_seconds=60)).data
+
+
+@case()
+def subscription_that_comes_too_late(sim, fixed):
+    run = sim.start(reader, fixed)
+    with sim.concurrently():
+        sim.send("read")
+        sim.publish("news", "war is over")
+    sim.advance(60)
+    assert run.result == "war is over"
+
+
+@workflow
+async def job_taker(ctx, gives_back: bool):
+    await subscribe(ctx, "jobs", mode="competing")
+    while True:
+        job = await receive(ctx, "jobs")
+        try:
+            await set_state(ctx, "busy")
+            await note_once(ctx, job.data)
+        except asyncio.CancelledError:
+            if gives_back:
+                await publish(ctx, "jobs", job.data)
+            raise
+
+
+@case()
+def job_lost_with_the_one_who_took_it(sim, fixed):
+    first = sim.start(job_taker, fixed)
+    sim.start(job_taker, fixed)
+    with sim.concurrently():
+        sim.publish("jobs", "sweep")
+        sim.cancel(first)
+    assert "sweep" in Here.world.log
+
+
+# ---- Crashes in the middle of what is composed ---------------------------------------------------
+
+
+@activity(transactional=True)
+async def book_and_mail(ctx) -> None:
+    ctx.connection["booked"] = True
+    Here.world.log.append("mail")
+
+
+@activity(transactional=True)
+async def book_and_send(ctx) -> None:
+    ctx.connection["booked"] = True
+    await send_event_transactional(ctx, event_type="mail.me", source="shop", data="mail")
+
+
+@workflow
+async def mailer(ctx):
+    await note_once(ctx, (await wait_event(ctx, "mail.me")).data)
+
+
+@workflow
+async def book_in_transaction(ctx, sends: bool):
+    await (book_and_send(ctx) if sends else book_and_mail(ctx))
+
+
+@case(crashes=1)
+def mail_inside_a_transaction(sim, fixed):
+    sim.start(mailer)
+    sim.start(book_in_transaction, fixed)
+    sim.run()
+    assert Here.world.log == ["mail"]
+
+
+@compensation
+async def refund(ctx, amount: int) -> None:
+    Here.world.balance += amount
+
+
+@compensation
+async def refund_once(ctx, amount: int) -> None:
+    if once(ctx):
+        Here.world.balance += amount
+
+
+@activity
+async def spend(ctx, amount: int) -> None:
+    if once(ctx):
+        Here.world.balance -= amount
+
+
+@activity(retry_policy=NEVER)
+async def always_fails(ctx) -> None:
+    raise TerminalError("no")
+
+
+@workflow
+async def spend_and_fail(ctx, safely: bool):
+    await register_compensation(ctx, refund_once if safely else refund, amount=10)
+    await spend(ctx, 10)
+    await always_fails(ctx)
+
+
+@case(crashes=1)
+def refunded_twice(sim, fixed):
+    sim.start(spend_and_fail, fixed)
+    assert Here.world.balance == 100
+
+
+@activity
+async def start_a_child(ctx, named: bool) -> None:
+    await note_me.start(instance_id=f"child of {ctx.instance_id}" if named else None)
+
+
+@workflow
+async def note_me(ctx):
+    await note_once(ctx, "child")
+
+
+@workflow
+async def parent(ctx, named: bool):
+    await start_a_child(ctx, named)
+
+
+@case(crashes=1)
+def child_started_twice(sim, fixed):
+    sim.start(parent, fixed)
+    assert Here.world.log == ["child"]
+
+
+@activity
+async def charge_with_marker(ctx, knows_all: bool) -> None:
+    world = Here.world
+    if world.state == "charged" or (knows_all and world.state == "recovering"):
+        world.state = "recovering"
+    elif world.state != "done":
+        world.log.append(10)
+        world.state = "charged"
+    await asyncio.sleep(1)
+    world.state = "done"
+
+
+@workflow
+async def marked_charge(ctx, knows_all: bool):
+    await charge_with_marker(ctx, knows_all)
+
+
+@case(crashes=2)
+def crash_in_the_recovery_of_a_crash(sim, fixed):
+    run = sim.start(marked_charge, fixed)
+    sim.run(until=run)
+    assert Here.world.log == [10]
+
+
+@activity
+async def take_hold(ctx, keyed: bool) -> str:
+    holds = Here.world.rows
+    key = ctx.idempotency_key if keyed else f"hold {len(holds)}"
+    holds[key] = True
+    return key
+
+
+@activity
+async def drop_hold(ctx, key: str) -> None:
+    Here.world.rows.pop(key, None)
+
+
+@workflow
+async def hold_until_told(ctx, keyed: bool):
+    await wait_event(ctx, "hold.begin")
+    key = await take_hold(ctx, keyed)
+    await wait_event(ctx, "hold.end")
+    await drop_hold(ctx, key)
+
+
+@case(crashes=1)
+def hold_that_nobody_knows_of(sim, fixed):
+    sim.start(hold_until_told, fixed)
+    with sim.concurrently():
+        sim.send("hold.begin")
+        sim.send("hold.end")
+    assert not Here.world.rows
 
 
 # ---- Running them --------------------------------------------------------------------------------

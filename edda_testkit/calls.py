@@ -9,7 +9,7 @@ import asyncio
 import json
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, TypeVar, cast
 
@@ -33,7 +33,10 @@ from edda_testkit.schedule import Source
 from edda_testkit.stubs import Call, Stubs
 from edda_testkit.workers import Move, Worker
 
-__all__ = ["Calls"]
+__all__ = ["MOMENT", "Calls"]
+
+# How far after what is due a late thing comes.
+MOMENT = timedelta(microseconds=1)
 
 T = TypeVar("T")
 
@@ -74,6 +77,10 @@ class Calls:
         return self.clock.now()
 
     def _worker_of(self, turn: Turn) -> Worker | None:
+        raise NotImplementedError
+
+    def next_due(self) -> datetime | None:
+        """The next instant at which something happens by itself."""
         raise NotImplementedError
 
     def _step(self, turn: Turn, coroutine: Coroutine[Any, Any, Step]) -> None:
@@ -156,6 +163,7 @@ class Calls:
             mine = replace(call, connection=transaction.connection)
             outcome = await attempt(mine, function, in_thread=False)
             if isinstance(outcome, Result):
+                self.chance.in_transaction(worker, turn, call.id)
                 if worker.tasks.pop(key, None) is not None:
                     self._step(turn, turn.answer(call.id, outcome, transaction))
                 return
@@ -171,7 +179,14 @@ class Calls:
             self.broken.append(error)
 
     def _answer(self, turn: Turn, id: str, outcome: Result | Failure) -> None:
-        self._queue("answer", turn, id, lambda: self._step(turn, turn.answer(id, outcome)))
+        def answer() -> None:
+            self._queue("answer", turn, id, lambda: self._step(turn, turn.answer(id, outcome)))
+
+        due = self.next_due() if self.chance.delays else None
+        if due is not None and self.chance.delay(f"answer {id} of {turn.instance_id}"):
+            self.clock.call_at(due + MOMENT, lambda: answer() if id in turn.in_flight else None)
+        else:
+            answer()
 
     def _had_effect(self, worker: Worker, turn: Turn, id: str) -> None:
         if self.chance.at_call("after_effect", worker, turn, id):

@@ -71,6 +71,7 @@ class Chance:
         self._crashes = options.crashes
         self._faults = options.faults
         self._duplicates = options.duplicates
+        self._delays = options.delays
         self._reorders = options.reorder
         self._workers = options.workers
         self._uncommitted: dict[AtCall, tuple[Turn, AtCall]] = {}  # and its key in the ledger
@@ -161,6 +162,27 @@ class Chance:
             self._tell(f"✂ lease of {turn.instance_id} lost")
             return True
         return False
+
+    def in_transaction(self, worker: Worker, turn: Turn, id: str) -> None:
+        """A call has its effect, and its transaction is open. Raises `Crashed`."""
+        if self.armed:
+            self._strike("after_effect", worker, turn.instance_id, id)
+        if self.explores:
+            self._version += 1
+            self._offer_crash(worker)
+
+    @property
+    def delays(self) -> bool:
+        """Whether anything may still come late."""
+        return self.explores and self._delays > 0
+
+    def delay(self, what: str, among: int = 2) -> int:
+        """Whether something comes late, and how: one of `among`, 0 for in time."""
+        taken = self.choose(among, "delay") if self.delays else 0
+        if taken:
+            self._delays -= 1
+            self._tell(f"⧗ {what} comes late")
+        return taken
 
     def progressed(self) -> None:
         """Activities went on for a while."""

@@ -226,4 +226,8 @@ class Crew(Calls):
         for instance_id in ids:
             turn = self._turns.get(instance_id)
             if turn is not None:
-                self._queue("look", turn, "", partial(self._look, turn))
+                self.look_soon(turn)
+
+    def look_soon(self, turn: Turn) -> None:
+        """Let a turn look what is there for it."""
+        self._queue("look", turn, "", partial(self._look, turn))

@@ -30,6 +30,9 @@ __all__ = ["Driver"]
 MAX_MOVES = 100_000
 MAX_INSTANTS = 100_000
 
+# How far a clock jumps past what is due, where the test sets no end.
+PAUSE = timedelta(hours=1)
+
 # How long one who posts from the outbox has an event to itself.
 LEASE_SECONDS = 60.0
 
@@ -80,10 +83,10 @@ class Driver(Crew):
                         self.die(broken.worker)
                         continue
                     raise broken
-                move = self._next_move()
-                if move is None:
-                    return
                 try:
+                    move = self._next_move()
+                    if move is None:
+                        return
                     move.run()
                 except Crashed as crash:
                     self.die(crash.worker)
@@ -219,12 +222,19 @@ class Driver(Crew):
                 self.clock.move_to(instant)
                 self.settle()
                 return
-            self.fire(due)
+            self.fire(self.late(due, instant))
         raise Stalled(
             f"{MAX_INSTANTS:,} due instants did not reach {instant.isoformat()}",
             [],
             f"It is {self.now.isoformat()}: something is due again and again.",
         )
+
+    def late(self, due: datetime, latest: datetime | None = None) -> datetime:
+        """When what is due is looked at: then, or when the clock has jumped past it."""
+        if not self.chance.delays or due == latest:
+            return due
+        jumped = due + PAUSE if latest is None else latest
+        return jumped if self.chance.delay("what is due") else due
 
     def fire(self, due: datetime) -> None:
         """Move to a due instant and let everything happen there."""
@@ -272,7 +282,8 @@ class Driver(Crew):
         """Let turns look whose time has come."""
         self.is_due = False
         for worker in self.workers:
-            self.poke([turn.instance_id for turn, at in worker.dues.items() if at <= self.now])
+            for turn in [turn for turn, at in worker.dues.items() if at <= self.now]:
+                self.look_soon(turn)  # this one, not who has taken its instance over
 
     def go_on_with(self, move: Move) -> None:
         """It is not done: it stays the next thing that the outside does."""

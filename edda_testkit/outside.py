@@ -13,6 +13,7 @@ from cloudevents.core.v1.event import CloudEvent
 
 from edda.channel import message_of
 from edda.events import Envelope, as_cloudevent, as_envelope
+from edda_testkit.calls import MOMENT
 from edda_testkit.clock import as_utc
 from edda_testkit.driver import Driver
 from edda_testkit.errors import Misuse
@@ -35,6 +36,8 @@ class Outside:
         self._queue: list[Move] | None = None
         self._errors: list[Exception] = []
         self._starts: dict[str, Move] = {}  # by the instance that a queued move starts
+        self._advance: Move | None = None  # the last one queued
+        self._late: list[Callable[[], object]] = []
 
     def send(
         self, event: str | CloudEvent, data: Any, attributes: dict[str, Any], at: datetime | None
@@ -100,8 +103,10 @@ class Outside:
                 self._starts.setdefault(starts, move)
             self._queue.append(move)
         else:
-            job()
-            self._driver.settle()
+            late, self._late = self._late, []
+            for one in (job, *late):  # what was late comes after the next thing that happens
+                one()
+                self._driver.settle()
 
     @property
     def now(self) -> datetime:
@@ -120,7 +125,7 @@ class Outside:
             raise Misuse("concurrently() is open already: put it all into one block.")
         if self._driver.is_busy:
             self._driver.refuse("concurrently")
-        self._queue, self._errors, self._starts = [], [], {}
+        self._queue, self._errors, self._starts, self._advance = [], [], {}, None
         try:
             yield
             moves = self._queue
@@ -152,6 +157,8 @@ class Outside:
                 driver.go_on_with(move)
 
         move = self._as_move(f"advance {duration}", step)
+        move.after = self._advance  # there is one clock, and one hand that moves it
+        self._advance = move
         self._queue.append(move)
 
     def _as_move(self, name: str, job: Callable[[], object], actor: str = "") -> Move:
@@ -186,10 +193,28 @@ class Outside:
     def _happen(self, at: datetime | None, envelope: Envelope, verb: str) -> None:
         self.happen(
             at,
-            lambda: self._deliver(envelope),
+            lambda: self._arrive(envelope),
             f"{verb} {envelope.type}",
             needs=envelope.instance_id,
         )
+
+    def _arrive(self, envelope: Envelope) -> None:
+        """Deliver it now, after what the outside does next, or after what is due next."""
+        driver = self._driver
+        if not driver.chance.delays:
+            self._deliver(envelope)
+            return
+        due = driver.next_due()
+        late = driver.chance.delay(f"{envelope.type} (id {envelope.id!r})", 2 + (due is not None))
+        if not late:
+            self._deliver(envelope)
+        elif late == 2 and due is not None:
+            driver.clock.call_at(due + MOMENT, lambda: self._deliver(envelope))
+        else:
+            left = [envelope]
+            come = lambda: self._deliver(left.pop()) if left else None  # noqa: E731
+            self._late.append(come)
+            driver.clock.call_at(driver.now, come)  # at the latest when time moves
 
     def _deliver(self, envelope: Envelope) -> None:
         delivered = self._driver.wait(self._driver.app.handle_events([envelope]))

@@ -132,6 +132,19 @@ def edda_async_sim(request: pytest.FixtureRequest) -> Generator[Any, None, None]
         yield kit.AsyncSimulation(simulation)
 
 
+@pytest.fixture
+def edda_share(request: pytest.FixtureRequest) -> Any:
+    """Which part of a long exploration this is, and of how many."""
+    return request.param
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Split a long exploration over xdist's workers."""
+    if hasattr(metafunc.function, EXPLORED):
+        importlib.import_module("edda_testkit.plugin_explore").split(metafunc)
+
+
 class _closing:  # noqa: N801 - used like contextlib.closing
     """Open a simulation and close it; its checks are made when the test function has passed."""
 

@@ -5,7 +5,9 @@ Loaded by the plugin when a test is explored, and by nobody else.
 
 import asyncio
 import inspect
+import re
 import shlex
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,10 +16,23 @@ from edda_testkit.async_simulation import AsyncSimulation
 from edda_testkit.exploration import MARK, Explored, explore_with
 from edda_testkit.search import Exploration
 
-__all__ = ["counted", "explore_item", "sections"]
+__all__ = ["counted", "explore_item", "sections", "split"]
 
 FIXTURES = ("edda_sim", "edda_async_sim")
 STORY_LINES = 200
+SHARE = "edda_share"
+
+
+def split(metafunc: pytest.Metafunc) -> None:
+    """Under xdist, make an exploration that may take long one item for each worker."""
+    explored: Explored = getattr(metafunc.function, MARK)
+    workers = getattr(metafunc.config, "workerinput", {}).get("workercount", 1)
+    if workers < 2 or not explored.explorer.is_long or metafunc.config.getoption("edda_schedule"):
+        return
+    metafunc.fixturenames.append(SHARE)
+    shares = [(number, workers) for number in range(workers)]
+    ids = [f"{number + 1}of{workers}" for number in range(workers)]
+    metafunc.parametrize(SHARE, shares, indirect=True, ids=ids)
 
 
 def explore_item(item: pytest.Function, options: dict[str, Any]) -> None:
@@ -39,7 +54,11 @@ def explore_item(item: pytest.Function, options: dict[str, Any]) -> None:
         if inspect.iscoroutine(returned):
             asyncio.run(returned)
 
-    done = explore_with(explored.explorer, scenario, options)
+    explorer = explored.explorer
+    share: Any = item.callspec.params.get(SHARE) if hasattr(item, "callspec") else None
+    if share is not None:
+        explorer = replace(explorer, share=share)
+    done = explore_with(explorer, scenario, options)
     if done.failure is not None:
         raise done.failure.error
 
@@ -69,6 +88,11 @@ def _check_fixtures(item: pytest.Function, explored: Explored) -> None:
             )
 
 
+def _whole(nodeid: str) -> str:
+    """The test that a share belongs to: a schedule is repeated without xdist."""
+    return re.sub(r"-?\b\d+of\d+\]$", "]", nodeid).removesuffix("[]")
+
+
 def sections(explored: list[Exploration], nodeid: str) -> list[tuple[str, str]]:
     """What a failure report shows of the exploration that failed."""
     failed = [done for done in explored if done.failure is not None]
@@ -77,6 +101,8 @@ def sections(explored: list[Exploration], nodeid: str) -> list[tuple[str, str]]:
     done = failed[-1]
     assert done.failure is not None
     token = done.failure.schedule.token
+    if done.shares > 1:
+        nodeid = _whole(nodeid)
     quoted = f"'{nodeid}'" if "'" not in nodeid else shlex.quote(nodeid)
     lines = [*done.report, f"pytest {quoted} --edda-schedule {token}"]
     found = [("edda exploration", "\n".join(lines))]

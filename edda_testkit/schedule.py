@@ -46,7 +46,7 @@ Kind = Literal["default", "recorded", "random", "pct", "tape"]
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What a simulation may choose: how many crashes, duplicates and faults, and the order.
+    """What a simulation may choose: how many crashes, duplicates, ... and the order.
 
     `is_coarse` leaves out reorderings that nobody can tell apart (`exploration` says when).
     """
@@ -58,10 +58,11 @@ class Options:
     workers: int = 1
     duplicate_ids: Literal["same", "fresh"] = "same"
     is_coarse: bool = False
+    delays: int = 0
 
     def __post_init__(self) -> None:
-        for name, least in (("crashes", 0), ("duplicates", 0), ("faults", 0), ("workers", 1)):
-            value = getattr(self, name)
+        for name in ("crashes", "duplicates", "faults", "delays", "workers"):
+            value, least = getattr(self, name), int(name == "workers")
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise ValueError(f"{name} must be a whole number from {least} on, got {value!r}.")
         if self.duplicate_ids not in ("same", "fresh"):
@@ -120,8 +121,9 @@ class Schedule:
             )
         options = self.options
         flags = options.reorder | (options.duplicate_ids == "fresh") << 1 | options.is_coarse << 2
-        numbers = [DEFAULT_VERSION, flags, options.crashes, options.duplicates]
-        numbers += [options.faults, options.workers, len(self.deviations)]
+        delays = [options.delays] if options.delays else []
+        numbers = [DEFAULT_VERSION, flags | bool(delays) << 3, options.crashes, options.duplicates]
+        numbers += [options.faults, options.workers, *delays, len(self.deviations)]
         position = 0
         for one in self.deviations:
             numbers += [one.at - position, one.choice, one.among]
@@ -157,6 +159,7 @@ class Schedule:
                 f"behaviour, and this is {DEFAULT_VERSION}: explore again for a new one."
             )
         damaged = ScheduleError(f"The schedule {token!r} is damaged: copy all of it.")
+        delays = rest.pop(5) if len(rest) > 6 and rest[0] & 8 else 0
         if len(rest) < 6 or len(rest) != 6 + 3 * rest[5] or rest[5] > MOST_DEVIATIONS:
             raise damaged
         flags, crashes, duplicates, faults, workers, _ = rest[:6]
@@ -166,7 +169,7 @@ class Schedule:
             if not 0 < choice < among:
                 raise damaged
             position += gap + 1
-        if flags > 7 or workers < 1:
+        if flags > 15 or workers < 1 or delays < 0:
             raise damaged
         options = Options(
             crashes=crashes,
@@ -176,6 +179,7 @@ class Schedule:
             workers=workers,
             duplicate_ids="fresh" if flags & 2 else "same",
             is_coarse=bool(flags & 4),
+            delays=delays,
         )
         return cls("recorded", deviations=tuple(deviations), options=options)
 
@@ -307,6 +311,7 @@ class Pct(Source):
             "duplicate": options.duplicates,
             "fault": options.faults,
             "lease": options.faults,
+            "delay": options.delays,
         }
         for kind, budget in budgets.items():
             length = lengths.get(kind, 10)

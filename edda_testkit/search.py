@@ -19,9 +19,11 @@ from typing import Any
 from edda_testkit.schedule import Deviation, Options, Pct, Randomly, Recorded, Source
 from edda_testkit.shrinking import Failure, failure_of, shrunk
 
-__all__ = ["Attempt", "Exploration", "Explorer"]
+__all__ = ["BUDGET_SECONDS", "MAX_SCHEDULES", "Attempt", "Exploration", "Explorer"]
 
 DEFAULT_SEED = 0
+MAX_SCHEDULES = 2000
+BUDGET_SECONDS = 10.0
 WALKS = 8  # random schedules that the number of all is judged by
 COUNTING_SECONDS = 0.5  # for counting on after a failure
 PROGRESS_SECONDS = 2.0
@@ -65,16 +67,19 @@ class Exploration:
     failure: Failure | None = None
     seconds: float = 0.0
     is_replay: bool = False
+    shares: int = 1  # that this is one of
     shapes: dict[str, int] = field(default_factory=dict)
 
     def __str__(self) -> str:
         if self.is_replay:
             return "explored the one schedule that was asked for"
+        share = f" of one share in {self.shares}" if self.shares > 1 else ""
         if self.total is not None:
             if self.failure is None:
-                return f"explored all {_schedules(self.total)}"
-            return f"explored {self.tried:,} of all {_schedules(self.total)}"
-        return f"explored {_schedules(self.tried)} of {_about(self.about)}, seed {self.seed}"
+                return f"explored all {_schedules(self.total)}{share}"
+            return f"explored {self.tried:,} of all {_schedules(self.total)}{share}"
+        of = f"{_about(self.about)}{share}, seed {self.seed}"
+        return f"explored {_schedules(self.tried)} of {of}"
 
     @property
     def report(self) -> list[str]:
@@ -90,10 +95,16 @@ class Explorer:
     """How to explore: with which options, and for how long."""
 
     options: Options
-    max_schedules: int = 2000
-    budget_seconds: float = 10.0
+    max_schedules: int = MAX_SCHEDULES
+    budget_seconds: float = BUDGET_SECONDS
     seed: int | None = None
     require_exhaustive: bool = False
+    share: tuple[int, int] = (0, 1)  # which part of the search this is, and of how many
+
+    @property
+    def is_long(self) -> bool:
+        """Whether more was asked for than by default: then it is worth while to be split."""
+        return self.budget_seconds > BUDGET_SECONDS or self.max_schedules > MAX_SCHEDULES
 
     def __post_init__(self) -> None:
         if self.max_schedules < 1 or not self.budget_seconds > 0:
@@ -116,14 +127,14 @@ class Explorer:
 
     def _coarse(self) -> Options:
         one = self.options
-        can = one.reorder and not (one.crashes or one.duplicates or one.faults) and one.workers == 1
-        return replace(one, is_coarse=can)
+        injects = one.crashes or one.duplicates or one.faults or one.delays
+        return replace(one, is_coarse=one.reorder and not injects and one.workers == 1)
 
     def _explore(
         self, run: Run, options: Options, begin: float, show: Callable[[str], None] | None
     ) -> Exploration | None:
-        done = Exploration(DEFAULT_SEED if self.seed is None else self.seed)
-        tree = _Tree(options)
+        done = Exploration(DEFAULT_SEED if self.seed is None else self.seed, shares=self.share[1])
+        tree = _Tree(options, self.share)
         tried: set[tuple[Deviation, ...]] = set()
         shown = begin
         for source in self._sources(options, tree, done):
@@ -149,7 +160,8 @@ class Explorer:
 
     def _sources(self, options: Options, tree: "_Tree", done: Exploration) -> Iterator[Source]:
         """By deviations while that can be finished; else by turns with PCT."""
-        random = Random(done.seed)
+        number, shares = self.share
+        random = Random(done.seed if not number else f"{done.seed}/{number}")
         while tree.left and tree.depth <= 1:  # and the first with two
             yield tree.next()
         if not tree.left:
@@ -159,7 +171,7 @@ class Explorer:
             walk = Randomly(options, random.getrandbits(32))
             yield walk
             weights.append(math.prod(float(one.among) for one in walk.trail))
-        done.about = sum(weights) / len(weights)
+        done.about = sum(weights) / len(weights) / shares
         is_feasible = done.about <= 2 * self.max_schedules
         if not is_feasible:
             tree.shuffle(random)
@@ -202,7 +214,8 @@ class Explorer:
 class _Tree:
     """The schedules not tried yet, fewest deviations first."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, share: tuple[int, int] = (0, 1)) -> None:
+        self._share = share
         self.tried = 0
         self.depth = 0
         self._options = options
@@ -251,6 +264,9 @@ class _Tree:
                 break
             for choice in range(1, one.among):
                 self._next.append((*self._last, Deviation(one.at, choice, one.among)))
+        number, shares = self._share
+        if not self._last and shares > 1:  # whoever has the first deviation has all that follow
+            self._next = self._next[number::shares]
 
     def shuffle(self, random: Random) -> None:
         """There are more than can be tried: take them as they come."""

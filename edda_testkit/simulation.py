@@ -198,7 +198,7 @@ class Simulation(Outdoors, Faults, Witness):
                 due = self._driver.next_due()
                 if due is None:
                     break
-                self._driver.fire(due)
+                self._driver.fire(self._driver.late(due))
             else:
                 raise Stalled(
                     f"After {MAX_INSTANTS:,} due instants {until or 'a run'} still goes on, and it "

@@ -75,6 +75,7 @@ class WorkflowMachine(RuleBasedStateMachine):
         self.sent: list[CloudEvent] = []
         self.story: list[str] = []
         self._sim: Simulation | None = None
+        self._replayed: dict[str, tuple[Any, int]] = {}
         self.schedule: Schedule | None = None  # the simulation's, once `schedules` drew one
 
     # ---- For the subclass ----------------------------------------------------------------------
@@ -125,6 +126,12 @@ class WorkflowMachine(RuleBasedStateMachine):
     def tell(self, line: str) -> None:
         """Add a line to the story, for rules of your own."""
         self.story.append(line)
+
+    def check_invariants(self, *args: Any, **kwargs: Any) -> None:
+        """Check them: from the first on, the world that `setup` makes is there."""
+        if self.schedules is None or self.schedule is not None:
+            _ = self.sim
+        super().check_invariants(*args, **kwargs)
 
     def teardown(self) -> None:
         """Judge the runs of a passing example, tell the story of a failing one, close."""
@@ -226,7 +233,10 @@ class WorkflowMachine(RuleBasedStateMachine):
         """Replay every run from scratch and from every prefix."""
         self.tell("replay every run")
         for run in self.runs:
-            check_replay(run.workflow, run.id, run.history, run.uncommitted)
+            length = len(run.history) + len(run.uncommitted)
+            if self._replayed.get(run.id) != (run.workflow, length):  # it has gone on since
+                check_replay(run.workflow, run.id, run.history, run.uncommitted)
+                self._replayed[run.id] = run.workflow, length
 
     # ---- What the rules draw from --------------------------------------------------------------
 

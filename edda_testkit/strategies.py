@@ -213,6 +213,7 @@ def schedules(
     duplicates: int = 0,
     reorder: bool = True,
     faults: int = 0,
+    delays: int = 0,
     workers: int = 1,
     duplicate_ids: Literal["same", "fresh"] = "same",
     max_deviations: int = 6,
@@ -227,6 +228,7 @@ def schedules(
         duplicates=duplicates,
         reorder=reorder,
         faults=faults,
+        delays=delays,
         workers=workers,
         duplicate_ids=duplicate_ids,
     )

@@ -399,3 +399,25 @@ def test_it_runs_under_unittest(pytester):
     assert "What happened:\n  1. start order(order_id='')\n  2. advance 60 s" in (
         done.stdout + done.stderr
     )
+
+
+def test_invariants_find_the_world_of_setup_from_the_first_on():
+    """An invariant may look at what `setup` makes, before any rule has happened."""
+    looks = []
+
+    class Watched(OrderMachine):
+        def setup(self, sim):
+            self.world = sim.world(list)
+
+        @invariant()
+        def is_there(self):
+            looks.append((len(self.sim.runs), self.world))
+
+    class Scheduled(Watched):
+        schedules = strategies.schedules()
+
+    for machine in (Watched, Scheduled):
+        looks.clear()
+        run(machine, max_examples=5)
+        assert looks
+        assert looks[0] == (0, [])
