@@ -110,8 +110,11 @@ class Watch:
     def _judge(self, rule: Rule, caller: FrameType | None, frame: FrameType, arg: Any) -> None:
         if caller is None or (rule.is_direct and is_library(caller.f_code.co_filename)):
             return
-        if rule.check is not None and not rule.check(frame, arg):
-            return
+        if rule.check is not None:
+            found = rule.check(frame, arg)
+            if not found:
+                return
+            rule = found if isinstance(found, Rule) else rule
         if rule.is_ask and not any(map(are_suspect, users_until(caller, self._until))):
             return
         home = self.workflow.fn.__code__.co_filename

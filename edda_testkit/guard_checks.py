@@ -5,7 +5,9 @@ the builtin that is called. In doubt it does not accuse: replays find what goes 
 """
 
 import ast
+import asyncio
 import io
+import re
 import socket
 import sys
 from collections.abc import Callable
@@ -13,7 +15,7 @@ from datetime import date, datetime
 from types import FrameType
 from typing import Any
 
-from edda_testkit.guard_source import UNKNOWN, around_call, call_at, value_of
+from edda_testkit.guard_source import UNKNOWN, around_call, call_at, goes_to_people, value_of
 
 __all__ = [
     "Check",
@@ -27,6 +29,7 @@ __all__ = [
     "is_naive",
     "is_numpy_global",
     "is_socket",
+    "is_unnamed_task",
     "is_unordered",
     "is_used",
     "is_zoneless",
@@ -35,7 +38,8 @@ __all__ = [
     "reads_a_file",
 ]
 
-Check = Callable[[FrameType, Any], bool]
+Check = Callable[[FrameType, Any], object]  # it does harm if what comes out is true
+COUNTED_NAME = re.compile(r"Task-\d+")
 
 
 # ---- Arguments -------------------------------------------------------------------------------
@@ -69,7 +73,9 @@ def hashes_something(frame: FrameType, _: object) -> bool:
 
 
 def is_more_than_key(frame: FrameType, _: object) -> bool:
-    """Whether `id()` or `hash()` is more than compared, or looked up: that tells no order."""
+    """Whether `id()` or `hash()` is more than compared, looked up or told: that is no order."""
+    if goes_to_people(frame):
+        return False
     match around_call(frame):
         case ast.Compare(ops=ops):
             return not all(
@@ -157,6 +163,12 @@ def is_socket(_: FrameType, method: Any) -> bool:
 def is_database(_: FrameType, method: Any) -> bool:
     """A method of a connection to SQLite that was opened elsewhere."""
     return type(method.__self__).__module__ == "sqlite3"
+
+
+def is_unnamed_task(_: FrameType, method: Any) -> bool:
+    """`get_name()` of a task that nobody named: such names are counted by the process."""
+    task = method.__self__
+    return isinstance(task, asyncio.Task) and COUNTED_NAME.fullmatch(method()) is not None
 
 
 def is_numpy_global(_: FrameType, method: Any) -> bool:

@@ -9,12 +9,15 @@ import asyncio
 import builtins
 import gc
 import io
+import linecache
 import locale
+import logging
 import multiprocessing.process
 import os
 import platform
 import random
 import secrets
+import select
 import signal
 import socket
 import sqlite3
@@ -34,7 +37,9 @@ from datetime import date, datetime
 from functools import cache
 from types import BuiltinFunctionType, BuiltinMethodType, CodeType, FrameType
 from typing import Any
-from weakref import WeakSet
+from weakref import WeakKeyDictionary, WeakSet
+
+from pydantic import BaseModel
 
 from edda import waiting
 from edda.activity import Activity
@@ -52,6 +57,7 @@ from edda_testkit.guard_checks import (
     is_naive,
     is_numpy_global,
     is_socket,
+    is_unnamed_task,
     is_unordered,
     is_used,
     is_zoneless,
@@ -67,7 +73,7 @@ __all__ = ["IN_SET_ORDER", "NETWORK_LIBRARIES", "Rule", "Rules", "rules"]
 class Rule:
     """One call that workflow code must not make.
 
-    `check` says whether it does harm this time. An `is_direct` rule holds for the user's own
+    `check` says whether it does harm this time, or answers with the rule that is broken. An `is_direct` rule holds for the user's own
     lines only: libraries have good reasons. A `by_edda` one is about what the engine refuses; an
     `is_ask` one is no harm in itself, but the moment to look around (`guard_asks`).
     """
@@ -92,10 +98,12 @@ SLEEP = "Use `await sleep(ctx, seconds)` or `await asyncio.sleep(seconds)`, whic
 ZONE = "It depends on the time zone of the machine: name the zone, as in ZoneInfo('Europe/Oslo')."
 DRAW = "Use ctx.random, a random.Random that draws the same on every replay."
 IDS = "Use ctx.uuid4(), or uuid.uuid5(namespace, name) for an id made of what is known."
+NAME = "Name the task, as in create_task(work(), name='work'): the names it has count the process."
 TO_LOCAL, OF_NAIVE = "astimezone() to the machine's zone", "timestamp() of a naive datetime"
 ORDER = "The order of a set differs from process to process: use sorted(...), a list or a dict."
 
 # Where, category, names (a dotted one is a class's), and the cure if it is not the category's.
+# A module that is named as text counts once somebody has loaded it.
 FUNCTIONS: tuple[tuple[Any, str, str, str], ...] = (
     (time, "clock", "process_time process_time_ns thread_time thread_time_ns ctime", NOW),
     (time, "clock", "clock_gettime clock_gettime_ns", NOW),
@@ -125,7 +133,10 @@ FUNCTIONS: tuple[tuple[Any, str, str, str], ...] = (
     (subprocess, "process", "Popen.__init__ run call check_call check_output getoutput", ""),
     (os, "process", "system popen fork forkpty posix_spawn posix_spawnp spawnv spawnve", ""),
     (os, "process", "execv execve kill killpg wait waitpid abort times getloadavg", ""),
-    (os, "process", "uname", ""),
+    (os, "process", "uname sysconf", ""),
+    ("pwd", "process", "getpwuid getpwnam getpwall", ""),
+    ("grp", "process", "getgrgid getgrnam getgrall", ""),
+    (select, "network", "select poll epoll kqueue", ""),
     (platform, "process", "node platform uname system release version machine processor", ""),
     (platform, "process", "libc_ver mac_ver win32_ver python_version python_implementation", ""),
     (platform, "process", "architecture freedesktop_os_release", ""),
@@ -148,7 +159,16 @@ DIRECT: tuple[tuple[Any, str, str, str], ...] = (
     (os, "process", "cpu_count process_cpu_count sched_getaffinity", ""),
     (threading, "threads", "get_ident get_native_id current_thread main_thread", ""),
     (gc, "process", "get_objects get_count get_referrers get_referents get_stats", ""),
-    (sys, "process", "getrefcount _current_frames getallocatedblocks", ""),
+    (sys, "process", "getrefcount _current_frames getallocatedblocks getsizeof", ""),
+    (sys, "environment", "getfilesystemencoding getdefaultencoding", ""),
+    ("_tracemalloc", "process", "get_traced_memory", ""),
+    (multiprocessing.process, "process", "current_process parent_process active_children", ""),
+    (linecache, "files", "getline getlines", ""),
+    ("importlib.metadata", "files", "version metadata distribution distributions files", ""),
+    ("zoneinfo", "files", "available_timezones", ""),
+    ("ctypes", "process", "CDLL.__init__", ""),
+    (logging, "clock", "LogRecord.__init__ Logger.makeRecord", NOW),
+    (asyncio, "asyncio", "all_tasks", "Keep the tasks in a list: asyncio keeps them in a set."),
 )
 
 METHODS = {
@@ -158,6 +178,7 @@ METHODS = {
     "utcnow": rule("clock", "datetime.utcnow()", NOW, check=is_clock_class),
     "today": rule("clock", "datetime.today()", NOW, check=is_clock_class),
     "pop": rule("hash", "set.pop()", ORDER, check=is_unordered),
+    "get_name": rule("asyncio", "get_name() of a task without a name", NAME, check=is_unnamed_task),
     **dict.fromkeys(
         ("connect", "recv", "recv_into", "send", "sendall", "sendto", "accept", "bind"),
         rule("network", "a method of a socket", check=is_socket),
@@ -178,6 +199,8 @@ METHODS = {
 
 IN_SET_ORDER = rule("hash", "for something in the order of a set", ORDER)
 ASK = Rule("", "", "", is_ask=True)
+
+LATE = frozenset(place for place, *_ in (*FUNCTIONS, *DIRECT) if isinstance(place, str))
 
 # What these do on their way, reading the environment, say, is not what is wrong with it.
 NETWORK_LIBRARIES = frozenset(
@@ -206,6 +229,7 @@ class Rules:
         self.methods = dict(METHODS)
         for name in ("random", "getrandbits"):
             self.methods[name] = rule("random", f"random.{name}()", DRAW, check=self.is_foreign)
+        self._defaults: WeakKeyDictionary[type, dict[Any, Rule]] = WeakKeyDictionary()
         self._kept: list[CodeType] = []  # so that the ids of their codes stay theirs
         self._key = 0
         self.refresh()
@@ -213,11 +237,13 @@ class Rules:
     def refresh(self) -> None:
         """Fill the tables anew when a library has exchanged clocks, or been loaded."""
         # time-machine gives builtins another implementation, and with it another hash.
-        key = hash((time.gmtime, datetime.now, "freezegun.api" in sys.modules))
+        loaded = LATE.intersection(sys.modules), "freezegun.api" in sys.modules
+        key = hash((time.gmtime, datetime.now, *loaded))
         if key != self._key:
             self._key = key
             self.builtins.clear()
             self.codes.clear()
+            self._defaults.clear()
             for function, made in self._all():
                 self._add(function, made)
 
@@ -233,8 +259,9 @@ class Rules:
 
     def _all(self) -> Iterator[tuple[Any, Rule]]:
         for table, is_direct in ((FUNCTIONS, False), (DIRECT, True)):
-            for place, category, names, cure in table:
-                for name in names.split():
+            for where, category, names, cure in table:
+                place = sys.modules.get(where) if isinstance(where, str) else where
+                for name in names.split() if place is not None else ():
                     made = rule(category, said(place, name), cure, is_direct=is_direct)
                     yield found(place, name), made
         yield id, rule("hash", "id()", check=is_more_than_key, is_direct=True)
@@ -251,6 +278,7 @@ class Rules:
         for function in (*asks, *(getattr(waiting, name) for name in waiting.__all__)):
             yield function, ASK
         yield NotReplayableError.__init__, rule("asyncio", "", by_edda=True)
+        yield BaseModel.__init__, rule("clock", "", check=self.makes_by_chance)
         yield from clocks()
 
     def _add(self, function: Any, made: Rule) -> None:
@@ -261,6 +289,22 @@ class Rules:
             self.codes[id(code)] = made
         elif callable(function) and not isinstance(function, type):
             self.builtins[function] = made
+
+    def makes_by_chance(self, frame: FrameType, _: object) -> Rule | None:
+        """The rule that a default of a pydantic model breaks, which is made in compiled code."""
+        model, given = frame.f_locals.get("self"), frame.f_locals.get("data")
+        if model is None or not isinstance(given, dict):
+            return None
+        cls = type(model)
+        if cls not in self._defaults:
+            self._defaults[cls] = {
+                (name, field.alias): made
+                for name, field in cls.__pydantic_fields__.items()
+                if field.default_factory is not None
+                and (made := self.of_builtin(field.default_factory)) is not None
+            }
+        harmful = self._defaults[cls].items()
+        return next((made for names, made in harmful if given.keys().isdisjoint(names)), None)
 
     # ---- Generators of random numbers ------------------------------------------------------------
 
