@@ -5,9 +5,7 @@ the builtin that is called. In doubt it does not accuse: replays find what goes 
 """
 
 import ast
-import asyncio
 import io
-import re
 import socket
 import sys
 from collections.abc import Callable
@@ -29,7 +27,6 @@ __all__ = [
     "is_naive",
     "is_numpy_global",
     "is_socket",
-    "is_unnamed_task",
     "is_unordered",
     "is_used",
     "is_zoneless",
@@ -39,7 +36,6 @@ __all__ = [
 ]
 
 Check = Callable[[FrameType, Any], object]  # it does harm if what comes out is true
-COUNTED_NAME = re.compile(r"Task-\d+")
 
 
 # ---- Arguments -------------------------------------------------------------------------------
@@ -121,7 +117,7 @@ def is_naive(_: FrameType, method: Any) -> bool:
 def is_zoneless(frame: FrameType, method: Any) -> bool:
     """So do `astimezone()` and, of a naive time, `astimezone(zone)`."""
     at = method.__self__
-    return isinstance(at, datetime) and (at.tzinfo is None or NO_ARGUMENT(frame, method))
+    return isinstance(at, datetime) and (at.tzinfo is None or bool(NO_ARGUMENT(frame, method)))
 
 
 NO_ARGUMENT = lacks_arguments(1)
@@ -163,12 +159,6 @@ def is_socket(_: FrameType, method: Any) -> bool:
 def is_database(_: FrameType, method: Any) -> bool:
     """A method of a connection to SQLite that was opened elsewhere."""
     return type(method.__self__).__module__ == "sqlite3"
-
-
-def is_unnamed_task(_: FrameType, method: Any) -> bool:
-    """`get_name()` of a task that nobody named: such names are counted by the process."""
-    task = method.__self__
-    return isinstance(task, asyncio.Task) and COUNTED_NAME.fullmatch(method()) is not None
 
 
 def is_numpy_global(_: FrameType, method: Any) -> bool:

@@ -17,7 +17,7 @@ from types import FrameType
 from edda_testkit.guard_source import allowed_at
 from edda_testkit.places import is_library
 
-__all__ = ["Chain", "chain_of", "users_until"]
+__all__ = ["Chain", "chain_of", "shown", "users_until"]
 
 # Whatever these call, and whatever it calls in turn, is no part of the workflow: it looks at the
 # program, reports on it, or loads what never changes.

@@ -57,7 +57,6 @@ from edda_testkit.guard_checks import (
     is_naive,
     is_numpy_global,
     is_socket,
-    is_unnamed_task,
     is_unordered,
     is_used,
     is_zoneless,
@@ -65,6 +64,7 @@ from edda_testkit.guard_checks import (
     lacks_arguments,
     reads_a_file,
 )
+from edda_testkit.guard_frames import shown, users_until
 
 __all__ = ["IN_SET_ORDER", "NETWORK_LIBRARIES", "Rule", "Rules", "rules"]
 
@@ -73,9 +73,9 @@ __all__ = ["IN_SET_ORDER", "NETWORK_LIBRARIES", "Rule", "Rules", "rules"]
 class Rule:
     """One call that workflow code must not make.
 
-    `check` says whether it does harm this time, or answers with the rule that is broken. An `is_direct` rule holds for the user's own
-    lines only: libraries have good reasons. A `by_edda` one is about what the engine refuses; an
-    `is_ask` one is no harm in itself, but the moment to look around (`guard_asks`).
+    `check` says whether it does harm this time, or answers with the rule that is broken. An
+    `is_direct` rule holds for the user's own lines only: libraries have good reasons. A `by_edda`
+    one is about what the engine refuses; an `is_ask` one is the moment to look (`guard_asks`).
     """
 
     category: str
@@ -97,8 +97,8 @@ NOW = "Use ctx.now(): the time of the event that is handled, the same on every r
 SLEEP = "Use `await sleep(ctx, seconds)` or `await asyncio.sleep(seconds)`, which are durable."
 ZONE = "It depends on the time zone of the machine: name the zone, as in ZoneInfo('Europe/Oslo')."
 DRAW = "Use ctx.random, a random.Random that draws the same on every replay."
+SEEDED = "Use ctx.random, or give it a seed that is the same on every replay."
 IDS = "Use ctx.uuid4(), or uuid.uuid5(namespace, name) for an id made of what is known."
-NAME = "Name the task, as in create_task(work(), name='work'): the names it has count the process."
 TO_LOCAL, OF_NAIVE = "astimezone() to the machine's zone", "timestamp() of a naive datetime"
 ORDER = "The order of a set differs from process to process: use sorted(...), a list or a dict."
 
@@ -178,7 +178,6 @@ METHODS = {
     "utcnow": rule("clock", "datetime.utcnow()", NOW, check=is_clock_class),
     "today": rule("clock", "datetime.today()", NOW, check=is_clock_class),
     "pop": rule("hash", "set.pop()", ORDER, check=is_unordered),
-    "get_name": rule("asyncio", "get_name() of a task without a name", NAME, check=is_unnamed_task),
     **dict.fromkeys(
         ("connect", "recv", "recv_into", "send", "sendall", "sendto", "accept", "bind"),
         rule("network", "a method of a socket", check=is_socket),
@@ -229,6 +228,7 @@ class Rules:
         self.methods = dict(METHODS)
         for name in ("random", "getrandbits"):
             self.methods[name] = rule("random", f"random.{name}()", DRAW, check=self.is_foreign)
+        self._made: WeakKeyDictionary[random.Random, str] = WeakKeyDictionary()
         self._defaults: WeakKeyDictionary[type, dict[Any, Rule]] = WeakKeyDictionary()
         self._kept: list[CodeType] = []  # so that the ids of their codes stay theirs
         self._key = 0
@@ -308,10 +308,16 @@ class Rules:
 
     # ---- Generators of random numbers ------------------------------------------------------------
 
-    def is_foreign(self, frame: FrameType, method: Any) -> bool:
+    def is_foreign(self, frame: FrameType, method: Any) -> object:
         """Whether a generator is drawn from that workflow code has not seeded."""
         drawn = frame.f_locals.get("self") if method is None else method.__self__
-        return isinstance(drawn, random.Random) and drawn not in self.seeded
+        if not isinstance(drawn, random.Random) or drawn in self.seeded:
+            return False
+        made = self._made.get(drawn)
+        if made is None:
+            return True
+        name = frame.f_code.co_name if method is None else method.__name__
+        return rule("random", f"{name}() of a generator without a seed, made at {made}", SEEDED)
 
     def sees_seed(self, frame: FrameType, _: object) -> bool:
         """Follows who is seeded; it does harm to the generator that everybody shares."""
@@ -321,6 +327,8 @@ class Rules:
         if isinstance(generator, random.Random):
             is_known = any(frame.f_locals.get(name) is not None for name in ("a", "state"))
             (self.seeded.add if is_known else self.seeded.discard)(generator)
+            if not is_known:
+                self._made[generator] = shown(next(users_until(frame, None), frame))
         return False
 
 
