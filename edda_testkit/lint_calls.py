@@ -228,7 +228,7 @@ def _outside(frame: Frame, path: str, args: Args, node: ast.expr, by: str) -> Va
         and all(map(lint_order.is_number, node.args))
     ):
         return NOTHING
-    if code in {"EDL802", "EDL803"} and frame.is_quiet:
+    if code in {"EDL802", "EDL803"} and frame.is_logged:
         return NOTHING  # for people's eyes only
     if code:
         subject = shown(path) if by else f"{shown(path)}()"

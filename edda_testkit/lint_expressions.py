@@ -124,10 +124,11 @@ def _call(frame: Frame, node: ast.Call) -> Values:
             callee |= attribute(frame, atom, function.attr, function)
     else:
         callee = evaluate(frame, function)
-    was_quiet = frame.is_quiet
-    frame.is_quiet = was_quiet or _is_logging(function, callee)
+    was = frame.is_quiet, frame.is_logged
+    if _is_logging(function, callee):
+        frame.is_quiet = frame.is_logged = True
     args = _arguments(frame, node)
-    frame.is_quiet = was_quiet
+    frame.is_quiet, frame.is_logged = was
     if isinstance(function, ast.Attribute):
         lint_calls.call_hooks(frame, receiver, function.attr, args, node)
         done = lint_order.method(frame, receiver, function.attr, args, node)

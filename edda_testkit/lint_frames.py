@@ -156,6 +156,7 @@ class Frame:
         self.loops = 0
         self.span = (0, 0)  # the lines of the statement that is read
         self.is_quiet = False  # while arguments are read that go to a log or an error message
+        self.is_logged = False  # while they go to a log
         for name, values in given.items():
             self.bind(name, values)
 

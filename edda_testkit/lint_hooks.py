@@ -76,8 +76,7 @@ def setters(analysis: Analysis, cls: Class, name: str) -> Iterator[Function]:
     for one in lineage(analysis, cls):
         for node in one.node.body if isinstance(one, Class) else ():
             assert isinstance(one, Class)
-            is_named = isinstance(node, ast.FunctionDef) and node.name == name
-            if is_named and any(_last(each) == "setter" for each in node.decorator_list):
+            if isinstance(node, ast.FunctionDef) and _is_setter(node, name):
                 yield Function(node, one.scope, f"{one.name}.{name}", "", one)
     for atom in member(analysis, cls, "__setattr__"):
         if isinstance(atom, Function):
@@ -116,6 +115,10 @@ def registered(scope: Scope, name: str) -> Values:
             if isinstance(node, ast.FunctionDef) and ast.unparse(plain) == f"{name}.register":
                 found.add(Function(node, scope, node.name))
     return frozenset(found) or NOTHING
+
+
+def _is_setter(node: ast.FunctionDef, name: str) -> bool:
+    return node.name == name and any(_last(each) == "setter" for each in node.decorator_list)
 
 
 def _last(node: ast.expr) -> str:
