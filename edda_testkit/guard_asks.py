@@ -21,6 +21,7 @@ from typing import Any
 
 from edda_testkit.guard_checks import hashes_by_chance
 from edda_testkit.guard_source import UNKNOWN, call_at, function_of, position_of, value_of
+from edda_testkit.guard_stale import Read, reads, reads_in
 
 __all__ = ["Sighting", "are_suspect", "sightings"]
 
@@ -47,11 +48,12 @@ SET_ITERATOR: type[Any] = type(iter(frozenset[Any]()))
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """A line that a replay may not repeat: a set's order, or a function called from C."""
+    """A line that a replay may not repeat: a set's order, a function called from C, a `read`."""
 
     frame: FrameType
     line: int
     function: Any = None  # None: it is the order of a set
+    read: Read | None = None
 
 
 Place = tuple[int, int]  # line and column
@@ -68,6 +70,7 @@ class Suspects:
     loops: tuple[tuple[ast.expr, ast.expr, Place, Place], ...] = ()
     handed: tuple[tuple[int, Any], ...] = ()
     made: Mapping[str, ast.expr] = field(default_factory=dict)
+    reads: tuple[Read, ...] = ()
     is_lister: bool = False
 
 
@@ -87,8 +90,11 @@ def sightings(caller: FrameType, users: tuple[FrameType, ...]) -> Iterator[Sight
             yield Sighting(frame, line)
         for line, function in suspects_of(frame).handed:
             yield Sighting(frame, line, function)
-    if caller in users and suspects_of(caller).is_lister:
+    suspects = suspects_of(caller) if caller in users else NONE
+    if suspects.is_lister or suspects.reads:
         call = call_at(caller)
+        for read in () if call is None else reads_in(call, suspects.reads):
+            yield Sighting(caller, read.node.lineno, None, read)
         values: list[ast.expr] = (
             [] if call is None else [*call.args, *(each.value for each in call.keywords)]
         )
@@ -265,11 +271,11 @@ def suspects_of(frame: FrameType) -> Suspects:
     code = frame.f_code
     found = kept().get(id(code))
     if found is None:
-        found = kept()[id(code)] = code, read(frame)
+        found = kept()[id(code)] = code, searched(frame)
     return found[1]
 
 
-def read(frame: FrameType) -> Suspects:
+def searched(frame: FrameType) -> Suspects:
     function = function_of(frame.f_code)
     loops: list[tuple[ast.expr, ast.expr, Place, Place]] = []
     handed: list[tuple[int, Any]] = []
@@ -294,7 +300,7 @@ def read(frame: FrameType) -> Suspects:
                     handed.append((node.lineno, passed))
     is_lister = is_lister or any(isinstance(node, ast.Set | ast.SetComp) for node in nodes)
     made = made_once(nodes, frame.f_code) if is_lister or loops else {}
-    found = Suspects(tuple(loops), tuple(handed), made, is_lister)
+    found = Suspects(tuple(loops), tuple(handed), made, reads(nodes, frame), is_lister)
     return NONE if found == NONE else found
 
 

@@ -132,8 +132,7 @@ FUNCTIONS: tuple[tuple[Any, str, str, str], ...] = (
     (socket, "process", "gethostname", ""),
     (subprocess, "process", "Popen.__init__ run call check_call check_output getoutput", ""),
     (os, "process", "system popen fork forkpty posix_spawn posix_spawnp spawnv spawnve", ""),
-    (os, "process", "execv execve kill killpg wait waitpid abort times getloadavg", ""),
-    (os, "process", "uname sysconf", ""),
+    (os, "process", "execv execve kill killpg wait waitpid abort times uname sysconf", ""),
     ("pwd", "process", "getpwuid getpwnam getpwall", ""),
     ("grp", "process", "getgrgid getgrnam getgrall", ""),
     (select, "network", "select poll epoll kqueue", ""),
@@ -156,7 +155,7 @@ FUNCTIONS: tuple[tuple[Any, str, str, str], ...] = (
 # The same, for the user's own lines.
 DIRECT: tuple[tuple[Any, str, str, str], ...] = (
     (os, "process", "getpid getppid getuid geteuid getgid getlogin getpgid getsid umask", ""),
-    (os, "process", "cpu_count process_cpu_count sched_getaffinity", ""),
+    (os, "process", "cpu_count process_cpu_count sched_getaffinity getloadavg", ""),
     (threading, "threads", "get_ident get_native_id current_thread main_thread", ""),
     (gc, "process", "get_objects get_count get_referrers get_referents get_stats", ""),
     (sys, "process", "getrefcount _current_frames getallocatedblocks getsizeof", ""),
@@ -199,7 +198,7 @@ METHODS = {
 IN_SET_ORDER = rule("hash", "for something in the order of a set", ORDER)
 ASK = Rule("", "", "", is_ask=True)
 
-LATE = frozenset(place for place, *_ in (*FUNCTIONS, *DIRECT) if isinstance(place, str))
+LATE = ("freezegun.api", *(each[0] for each in FUNCTIONS + DIRECT if isinstance(each[0], str)))
 
 # What these do on their way, reading the environment, say, is not what is wrong with it.
 NETWORK_LIBRARIES = frozenset(
@@ -237,8 +236,7 @@ class Rules:
     def refresh(self) -> None:
         """Fill the tables anew when a library has exchanged clocks, or been loaded."""
         # time-machine gives builtins another implementation, and with it another hash.
-        loaded = LATE.intersection(sys.modules), "freezegun.api" in sys.modules
-        key = hash((time.gmtime, datetime.now, *loaded))
+        key = hash((time.gmtime, datetime.now, *map(sys.modules.__contains__, LATE)))
         if key != self._key:
             self._key = key
             self.builtins.clear()
@@ -246,6 +244,12 @@ class Rules:
             self._defaults.clear()
             for function, made in self._all():
                 self._add(function, made)
+
+    def of(self, function: Any) -> Rule | None:
+        """The rule of a function, builtin or not, that is broken whatever it is given."""
+        code = getattr(getattr(function, "__func__", function), "__code__", None)
+        made = self.codes.get(id(code)) or self.of_builtin(function)
+        return made if made is not None and made.check is None else None
 
     def of_builtin(self, function: Any) -> Rule | None:
         """The rule of a builtin that is handed on, wherever it will be called."""
@@ -262,8 +266,8 @@ class Rules:
             for where, category, names, cure in table:
                 place = sys.modules.get(where) if isinstance(where, str) else where
                 for name in names.split() if place is not None else ():
-                    made = rule(category, said(place, name), cure, is_direct=is_direct)
-                    yield found(place, name), made
+                    call = said(place, name)
+                    yield found(place, name), rule(category, call, cure, is_direct=is_direct)
         yield id, rule("hash", "id()", check=is_more_than_key, is_direct=True)
         yield gc.collect, rule("process", "gc.collect()", check=is_used, is_direct=True)
         yield hash, rule("hash", "hash()", check=hashes_something, is_direct=True)
@@ -295,15 +299,13 @@ class Rules:
         model, given = frame.f_locals.get("self"), frame.f_locals.get("data")
         if model is None or not isinstance(given, dict):
             return None
-        cls = type(model)
-        if cls not in self._defaults:
-            self._defaults[cls] = {
+        if type(model) not in self._defaults:
+            self._defaults[type(model)] = {
                 (name, field.alias): made
-                for name, field in cls.__pydantic_fields__.items()
-                if field.default_factory is not None
-                and (made := self.of_builtin(field.default_factory)) is not None
+                for name, field in type(model).__pydantic_fields__.items()
+                if (made := self.of_builtin(field.default_factory)) is not None
             }
-        harmful = self._defaults[cls].items()
+        harmful = self._defaults[type(model)].items()
         return next((made for names, made in harmful if given.keys().isdisjoint(names)), None)
 
     # ---- Generators of random numbers ------------------------------------------------------------
@@ -314,10 +316,9 @@ class Rules:
         if not isinstance(drawn, random.Random) or drawn in self.seeded:
             return False
         made = self._made.get(drawn)
-        if made is None:
-            return True
         name = frame.f_code.co_name if method is None else method.__name__
-        return rule("random", f"{name}() of a generator without a seed, made at {made}", SEEDED)
+        said = f"{name}() of a generator without a seed, made at {made}"
+        return made is None or rule("random", said, SEEDED)
 
     def sees_seed(self, frame: FrameType, _: object) -> bool:
         """Follows who is seeded; it does harm to the generator that everybody shares."""
@@ -325,9 +326,10 @@ class Rules:
         if generator is SHARED:
             return True
         if isinstance(generator, random.Random):
-            is_known = any(frame.f_locals.get(name) is not None for name in ("a", "state"))
-            (self.seeded.add if is_known else self.seeded.discard)(generator)
-            if not is_known:
+            if any(frame.f_locals.get(name) is not None for name in ("a", "state")):
+                self.seeded.add(generator)
+            else:
+                self.seeded.discard(generator)
                 self._made[generator] = shown(next(users_until(frame, None), frame))
         return False
 

@@ -21,6 +21,7 @@ __all__ = [
     "call_at",
     "function_of",
     "goes_to_people",
+    "parsed",
     "position_of",
     "value_of",
 ]

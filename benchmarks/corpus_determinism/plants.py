@@ -789,7 +789,7 @@ async def read_at_import(ctx):
 
 @workflow
 async def computed_at_import(ctx):
-    await keep(ctx, tomorrow.isoformat())  # PLANT computed_at_import: state
+    await keep(ctx, tomorrow.isoformat())  # PLANT computed_at_import: clock
 
 
 @workflow
@@ -925,7 +925,7 @@ async def changes_environment(ctx):
 
 @workflow
 async def zone_name(ctx):
-    await keep(ctx, str(time.tzname))  # PLANT zone_name: state
+    await keep(ctx, str(time.tzname))  # PLANT zone_name: environment
 
 
 @workflow

@@ -36,13 +36,7 @@ from edda_testkit.replay import elsewhere
 HERE = "tests/testkit/test_guard.py"
 MARK = re.compile(r"# PLANT (\w+): (\w+)")
 # What only another interpreter shows: benchmarks/determinism.py starts some.
-NEED_A_CHILD = {
-    "computed_at_import",
-    "dict_of_a_set",
-    "list_of_a_set",
-    "longest_of_a_set",
-    "read_at_import",
-}
+NEED_A_CHILD = {"longest_of_a_set", "read_at_import"}
 
 
 @activity
