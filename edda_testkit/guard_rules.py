@@ -32,7 +32,6 @@ import uuid
 import webbrowser
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import date, datetime
 from functools import cache
 from types import BuiltinFunctionType, BuiltinMethodType, CodeType, FrameType
@@ -43,11 +42,9 @@ from pydantic import BaseModel
 
 from edda import waiting
 from edda.activity import Activity
-from edda.determinism import CATEGORIES
 from edda.errors import NotReplayableError
 from edda.loop import WorkflowLoop
 from edda_testkit.guard_checks import (
-    Check,
     hashes_something,
     is_clock_class,
     is_database,
@@ -65,42 +62,24 @@ from edda_testkit.guard_checks import (
     reads_a_file,
 )
 from edda_testkit.guard_frames import shown, users_until
+from edda_testkit.guard_words import (
+    DRAW,
+    IDS,
+    NOW,
+    OF_NAIVE,
+    ORDER,
+    SEEDED,
+    SLEEP,
+    TO_LOCAL,
+    ZONE,
+    Rule,
+    rule,
+)
 
 __all__ = ["IN_SET_ORDER", "NETWORK_LIBRARIES", "Rule", "Rules", "rules"]
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """One call that workflow code must not make.
-
-    `check` says whether it does harm this time, or answers with the rule that is broken. An
-    `is_direct` rule holds for the user's own lines only: libraries have good reasons. A `by_edda`
-    one is about what the engine refuses; an `is_ask` one is the moment to look (`guard_asks`).
-    """
-
-    category: str
-    call: str
-    cure: str
-    check: Check | None = None
-    is_direct: bool = False
-    by_edda: bool = False
-    is_ask: bool = False
-
-
-def rule(category: str, call: str, cure: str = "", **options: Any) -> Rule:
-    return Rule(category, call, cure or CATEGORIES[category], **options)
-
-
 # ---- The tables ------------------------------------------------------------------------------
-
-NOW = "Use ctx.now(): the time of the event that is handled, the same on every replay."
-SLEEP = "Use `await sleep(ctx, seconds)` or `await asyncio.sleep(seconds)`, which are durable."
-ZONE = "It depends on the time zone of the machine: name the zone, as in ZoneInfo('Europe/Oslo')."
-DRAW = "Use ctx.random, a random.Random that draws the same on every replay."
-SEEDED = "Use ctx.random, or give it a seed that is the same on every replay."
-IDS = "Use ctx.uuid4(), or uuid.uuid5(namespace, name) for an id made of what is known."
-TO_LOCAL, OF_NAIVE = "astimezone() to the machine's zone", "timestamp() of a naive datetime"
-ORDER = "The order of a set differs from process to process: use sorted(...), a list or a dict."
 
 # Where, category, names (a dotted one is a class's), and the cure if it is not the category's.
 # A module that is named as text counts once somebody has loaded it.
@@ -148,8 +127,12 @@ FUNCTIONS: tuple[tuple[Any, str, str, str], ...] = (
     (threading, "threads", "Barrier.wait active_count enumerate _start_new_thread", ""),
     (ThreadPoolExecutor, "threads", "submit map", ""),
     (ProcessPoolExecutor, "process", "submit map", ""),
-    (asyncio, "asyncio", "new_event_loop set_event_loop run run_coroutine_threadsafe", ""),
-    (asyncio, "asyncio", "Runner.run", ""),
+    (
+        asyncio,
+        "asyncio",
+        "new_event_loop set_event_loop run run_coroutine_threadsafe Runner.run",
+        "",
+    ),
 )
 
 # The same, for the user's own lines.
