@@ -124,7 +124,8 @@ FUNCTIONS: tuple[tuple[Any, str, str, str], ...] = (
     (webbrowser, "process", "open open_new open_new_tab", ""),
     (builtins, "process", "input", ""),
     (threading, "threads", "Thread.start Timer.__init__ Event.wait Condition.wait", ""),
-    (threading, "threads", "Barrier.wait active_count enumerate _start_new_thread", ""),
+    (threading, "threads", "Barrier.wait active_count enumerate", ""),
+    ("_thread", "threads", "start_new_thread start_joinable_thread", ""),
     (ThreadPoolExecutor, "threads", "submit map", ""),
     (ProcessPoolExecutor, "process", "submit map", ""),
     (
