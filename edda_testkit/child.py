@@ -22,6 +22,7 @@ from edda.errors import HistoryFormatError
 from edda.targets import Trouble, app_of
 from edda.workflow import Workflow, registry
 from edda_testkit.histories import Recorded, find_workflow, load, patches_in, read, replay
+from edda_testkit.replay import where_to_look
 
 __all__ = ["BOOT", "main"]
 
@@ -154,4 +155,5 @@ def judged(workflow: Definition, history: Recorded) -> dict[str, Any]:
         "problem": verdict.problem,
         "more": verdict.more,
         "patches": verdict.patches,
+        "hint": "" if verdict.problem is None else where_to_look(workflow),
     }

@@ -96,10 +96,11 @@ class StuckRun(AssertionError):  # noqa: N818 - reads as what it is
 class NotReplayableRun(AssertionError):  # noqa: N818 - reads as what it is
     """The test passes, but a replay of one of its runs goes another way."""
 
-    def __init__(self, run: str, how: str, reason: str) -> None:
+    def __init__(self, run: str, how: str, reason: str, hint: str = "") -> None:
+        said = f"{reason}\n{hint}" if hint else reason
         super().__init__(
             f"The test passes, but is not replayable: {run}, {how}, goes another way.\n"
-            f"{reason}\n"
+            f"{said}\n"
             f"The code depends on something that is not in its history: a clock, randomness, the "
             f"environment, a global, the order of a set. Use ctx.now(), ctx.random, ctx.uuid4(), "
             f"or make it an activity. @pytest.mark.edda(replay=False) turns this check off."

@@ -15,6 +15,7 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -25,7 +26,8 @@ from edda.workflow import Workflow
 from edda_testkit.errors import ForgottenAwait, NondeterminismWarning, NondeterministicCall
 from edda_testkit.guard_asks import are_suspect, sightings
 from edda_testkit.guard_frames import Chain, chain_of, users_until
-from edda_testkit.guard_rules import IN_SET_ORDER, NETWORK_LIBRARIES, Rule, rules
+from edda_testkit.guard_rules import IN_SET_ORDER, NETWORK_LIBRARIES, Rule, Rules, rules
+from edda_testkit.guard_stale import Read, is_allowed
 from edda_testkit.places import is_library
 
 __all__ = ["MODES", "Guard"]
@@ -133,8 +135,11 @@ class Watch:
             self._steps = []
         if caller is None or (rule.is_direct and is_library(caller.f_code.co_filename)):
             return
-        if rule.check is not None and not rule.check(frame, arg):
-            return
+        if rule.check is not None:
+            found = rule.check(frame, arg)
+            if not found:
+                return
+            rule = found if isinstance(found, Rule) else rule
         if rule.is_ask and not any(map(are_suspect, users_until(caller, self._until))):
             return
         home = self.workflow.fn.__code__.co_filename
@@ -158,13 +163,16 @@ class Watch:
     def _look_around(self, caller: FrameType, chain: Chain) -> None:
         """At an ask: what the code on the stack does that no call shows."""
         for seen in sightings(caller, chain.own):
-            found = IN_SET_ORDER
-            if seen.function is not None:
-                harmful = self._rules.of_builtin(seen.function)
-                if harmful is None:
+            found: Rule | None = IN_SET_ORDER
+            if seen.read is not None:
+                found = rule_of_read(seen.read, self._rules)
+                if found is None or is_allowed(seen.read, found.category, seen.frame):
                     continue
-                found = harmful
-            self._report(found.category, found.call, found.cure, chain.at(seen.frame, seen.line))
+            elif seen.function is not None:
+                found = self._rules.of_builtin(seen.function)
+            if found is not None:
+                at = chain.at(seen.frame, seen.line)
+                self._report(found.category, found.call, found.cure, at)
 
     def _tell_forgotten(self, name: str, chain: Chain) -> None:
         cure = f"Write `await {name}(...)`, or hand it to asyncio.gather or a TaskGroup."
@@ -202,6 +210,17 @@ class Watch:
             self.guard.warned.add(str(error))
         self.found.append(error)
         return error
+
+
+def rule_of_read(read: Read, known: Rules) -> Rule | None:
+    """The rule of what a global was made from at import, or of an attribute of the process."""
+    for made in filter(None, map(known.of, read.functions)):
+        if made.category in {"clock", "random", "environment"}:
+            call = f"for {read.name}, which {made.call} made at import (line {read.made}),"
+            return replace(made, call=call)
+    if read.is_environment:
+        return Rule("environment", f"for {read.name}", CATEGORIES["environment"])
+    return None
 
 
 def in_turn(first: Hook, second: Hook) -> Hook:

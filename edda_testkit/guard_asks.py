@@ -11,15 +11,17 @@ import ast
 import functools
 import itertools
 import operator
-from collections import defaultdict
-from collections.abc import Iterator
-from dataclasses import dataclass
+import pickle
+from collections import ChainMap, Counter, OrderedDict, defaultdict, deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache, partial
 from types import CodeType, FrameType
 from typing import Any
 
 from edda_testkit.guard_checks import hashes_by_chance
-from edda_testkit.guard_source import UNKNOWN, call_at, function_of, value_of
+from edda_testkit.guard_source import UNKNOWN, call_at, function_of, position_of, value_of
+from edda_testkit.guard_stale import Read, reads, reads_in
 
 __all__ = ["Sighting", "are_suspect", "sightings"]
 
@@ -29,34 +31,46 @@ CARRIERS = (
     *(itertools.starmap, itertools.accumulate, itertools.groupby, itertools.takewhile),
     *(itertools.dropwhile, itertools.filterfalse),
 )
-SAME_ORDER = (list, tuple, iter, next, enumerate, str, repr)
+# What these make has the order of what they are given.
+SAME_ORDER = (
+    *(list, tuple, iter, next, enumerate, reversed, str, repr, ascii, zip, map, filter, dict),
+    *(deque, Counter, OrderedDict, ChainMap, itertools.chain, functools.reduce, pickle.dumps),
+)
 SET_METHODS = frozenset({"union", "intersection", "difference", "symmetric_difference", "copy"})
 SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)
 COMPREHENSION_NAMES = frozenset({"<genexpr>", "<listcomp>", "<dictcomp>"})
-LISTING = frozenset(
-    {"join", "dumps", "fromkeys", "list", "tuple", "iter", "next", "enumerate", "str", "repr"}
-)
+LISTING = frozenset({"join", "dumps", "fromkeys"}).union(each.__name__ for each in SAME_ORDER)
+CACHES: type[Any] = type(cache(len))
+PARTS = frozenset({"keys", "values", "items", "most_common", "popleft", "pop", "popitem", "copy"})
+IN_PLACE = frozenset({"sort", "clear"})
 SET_ITERATOR: type[Any] = type(iter(frozenset[Any]()))
 
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """A line that a replay may not repeat: a set's order, or a function called from C."""
+    """A line that a replay may not repeat: a set's order, a function called from C, a `read`."""
 
     frame: FrameType
     line: int
     function: Any = None  # None: it is the order of a set
+    read: Read | None = None
+
+
+Place = tuple[int, int]  # line and column
 
 
 @dataclass(frozen=True, slots=True)
 class Suspects:
-    """Of one function: its loops with the lines of their bodies, what it hands to C, and more.
+    """Of one function: its loops with where their bodies are, what it hands to C, and more.
 
+    `made` are the names that are assigned once, with what a set may have given its order to.
     Most functions have none of it.
     """
 
-    loops: tuple[tuple[ast.expr, ast.expr, int, int], ...] = ()
+    loops: tuple[tuple[ast.expr, ast.expr, Place, Place], ...] = ()
     handed: tuple[tuple[int, Any], ...] = ()
+    made: Mapping[str, ast.expr] = field(default_factory=dict)
+    reads: tuple[Read, ...] = ()
     is_lister: bool = False
 
 
@@ -71,17 +85,23 @@ def are_suspect(frame: FrameType) -> bool:
 def sightings(caller: FrameType, users: tuple[FrameType, ...]) -> Iterator[Sighting]:
     """What the functions on the stack, `users`, do that no call shows; `caller` asks."""
     for frame in users:
-        if in_set_order(frame):
-            yield Sighting(frame, frame.f_lineno)
+        line = in_set_order(frame)
+        if line is not None:
+            yield Sighting(frame, line)
         for line, function in suspects_of(frame).handed:
             yield Sighting(frame, line, function)
-    if caller in users and suspects_of(caller).is_lister:
+    suspects = suspects_of(caller) if caller in users else NONE
+    if suspects.is_lister or suspects.reads:
         call = call_at(caller)
+        for read in () if call is None else reads_in(call, suspects.reads):
+            yield Sighting(caller, read.node.lineno, None, read)
         values: list[ast.expr] = (
             [] if call is None else [*call.args, *(each.value for each in call.keywords)]
         )
-        if any(is_listed(value, caller) for value in values):
-            yield Sighting(caller, caller.f_lineno)
+        for value in values:
+            origin = origin_of(value, caller)
+            if origin is not None:
+                yield Sighting(caller, origin.lineno)
 
 
 # ---- Functions that are called from C --------------------------------------------------------
@@ -95,6 +115,8 @@ def handed_on(call: ast.Call, frame: FrameType) -> Any:
     called = value_of(call.func, frame, is_global=True)
     if isinstance(called, partial):
         return called.func
+    if isinstance(called, CACHES):
+        return called.__wrapped__
     if name_of(call.func) == "sort" or any(called is carrier for carrier in CARRIERS):
         for passed in (*call.args, *(each.value for each in call.keywords)):
             value = value_of(passed, frame, is_global=True)
@@ -106,32 +128,76 @@ def handed_on(call: ast.Call, frame: FrameType) -> Any:
 # ---- The order of sets -----------------------------------------------------------------------
 
 
-def in_set_order(frame: FrameType) -> bool:
-    """Whether a frame is in a loop over a set whose order is another in each process."""
+def in_set_order(frame: FrameType) -> int | None:
+    """The line where a frame began a loop over a set whose order is another in each process."""
     if frame.f_code.co_name in COMPREHENSION_NAMES:
         source = frame.f_locals.get(".0")
         names = frame.f_code.co_varnames[1:2]
         is_more = type(source) is SET_ITERATOR and operator.length_hint(source) > 0
-        return is_more and any(hashes_by_chance(frame.f_locals.get(name)) for name in names)
-    return any(
-        first <= frame.f_lineno <= last and is_unordered(source, frame, target)
-        for source, target, first, last in suspects_of(frame).loops
-    )
+        if is_more and any(hashes_by_chance(frame.f_locals.get(name)) for name in names):
+            return frame.f_lineno
+        return None
+    for source, target, first, last in suspects_of(frame).loops:
+        if first[0] <= frame.f_lineno <= last[0] and first <= place_of(frame) <= last:
+            if is_unordered(source, frame, target):
+                return source.lineno
+            origin = origin_of(source, frame)
+            if origin is not None:
+                return origin.lineno
+    return None
 
 
-def is_listed(node: ast.AST, frame: FrameType) -> bool:
-    """Whether an argument carries the order of a set: `list(names)`, `",".join({...})`."""
+def place_of(frame: FrameType) -> Place:
+    position = position_of(frame)
+    return (frame.f_lineno, 0) if position is None else (position[0], position[2])
+
+
+def origin_of(node: ast.AST, frame: FrameType) -> ast.expr | None:
+    """Where a value took over the order of a set: `list(names)`, `",".join({...})`."""
     match node:
+        case ast.Name(id=name):
+            made = suspects_of(frame).made.get(name)
+            return None if made is None or not is_kept(name, frame) else origin_of(made, frame)
         case ast.Call(func=ast.Attribute(attr="join" | "dumps" | "fromkeys"), args=[inner, *_]):
-            return is_unordered(inner, frame) or is_listed(inner, frame)
-        case ast.Call(func=ast.Name() as name, args=[inner, *_]):
-            is_kept = any(value_of(name, frame) is each for each in SAME_ORDER)
-            return is_kept and (is_unordered(inner, frame) or is_listed(inner, frame))
-        case ast.ListComp() | ast.DictComp() | ast.GeneratorExp():
-            return is_unordered(node.generators[0].iter, frame)
+            return first_of(node, [inner], frame)
+        case ast.Call(func=ast.Attribute(value=inner, attr=attr)) if attr in PARTS:
+            return origin_of(inner, frame)
+        case ast.Subscript(value=inner):  # of a dictionary, by key, whatever the order
+            return None if isinstance(value_of(inner, frame), dict) else origin_of(inner, frame)
+        case ast.Call(func=ast.Name() | ast.Attribute() as name, args=[_, *_] as given):
+            is_same = any(value_of(name, frame) is each for each in SAME_ORDER)
+            return first_of(node, given, frame) if is_same else None
+        case ast.ListComp(elt=made) | ast.GeneratorExp(elt=made) | ast.DictComp(key=made):
+            source = node.generators[0]
+            return first_of(node, [source.iter], frame) if uses([made], source.target) else None
         case ast.List(elts=parts) | ast.Tuple(elts=parts):
-            return any(isinstance(p, ast.Starred) and is_unordered(p.value, frame) for p in parts)
-    return False
+            starred = [part.value for part in parts if isinstance(part, ast.Starred)]
+            return first_of(node, starred, frame)
+        case ast.Starred(value=inner):
+            return first_of(node, [inner], frame)
+        case ast.JoinedStr(values=parts):
+            shown = [part.value for part in parts if isinstance(part, ast.FormattedValue)]
+            return first_of(node, shown, frame)
+        case ast.BinOp(op=ast.Add(), left=left, right=right):
+            return origin_of(left, frame) or origin_of(right, frame)
+    return None
+
+
+def first_of(node: ast.expr, sources: list[ast.expr], frame: FrameType) -> ast.expr | None:
+    """Where the first of these that has the order of a set has it from; `node` took it over."""
+    for each in sources:
+        if is_unordered(each, frame):
+            return node
+        origin = origin_of(each, frame)
+        if origin is not None:
+            return origin
+    return None
+
+
+def is_kept(name: str, frame: FrameType) -> bool:
+    """Whether a name still holds several things: of one, or none, the order is all the same."""
+    value = frame.f_locals.get(name, UNKNOWN)
+    return not isinstance(value, list | tuple | dict | deque) or len(value) > 1
 
 
 def is_unordered(node: ast.AST, frame: FrameType, target: ast.expr | None = None) -> bool:
@@ -205,37 +271,84 @@ def suspects_of(frame: FrameType) -> Suspects:
     code = frame.f_code
     found = kept().get(id(code))
     if found is None:
-        found = kept()[id(code)] = code, read(frame)
+        found = kept()[id(code)] = code, searched(frame)
     return found[1]
 
 
-def read(frame: FrameType) -> Suspects:
+def searched(frame: FrameType) -> Suspects:
     function = function_of(frame.f_code)
-    loops: list[tuple[ast.expr, ast.expr, int, int]] = []
+    loops: list[tuple[ast.expr, ast.expr, Place, Place]] = []
     handed: list[tuple[int, Any]] = []
+    nodes = [] if function is None else list(own_nodes(function))
     is_lister = False
-    for node in () if function is None else own_nodes(function):
+    for node in nodes:
         match node:
             case ast.For() | ast.AsyncFor():
                 last = node.body[-1].end_lineno or 0
                 if uses(node.body, node.target):
-                    loops.append((node.iter, node.target, node.body[0].lineno, last))
+                    loops.append((node.iter, node.target, (node.body[0].lineno, 0), (last + 1, 0)))
             case ast.ListComp() | ast.DictComp() | ast.GeneratorExp():
                 source = node.generators[0]
-                loops.append((source.iter, source.target, node.lineno, node.end_lineno or 0))
+                loops.append((source.iter, source.target, *element_of(node)))
                 is_lister = True
-            case ast.Starred():
-                is_lister = True
+            case ast.Starred() | ast.JoinedStr():
+                is_lister = is_lister or lists(node)
             case ast.Call():
-                is_lister = is_lister or name_of(node.func) in LISTING
+                is_lister = is_lister or lists(node)
                 passed = handed_on(node, frame)
                 if passed is not None:
                     handed.append((node.lineno, passed))
-    found = Suspects(tuple(loops), tuple(handed), is_lister)
+    is_lister = is_lister or any(isinstance(node, ast.Set | ast.SetComp) for node in nodes)
+    made = made_once(nodes, frame.f_code) if is_lister or loops else {}
+    found = Suspects(tuple(loops), tuple(handed), made, reads(nodes, frame), is_lister)
     return NONE if found == NONE else found
 
 
-def uses(body: list[ast.stmt], target: ast.expr) -> bool:
+def element_of(node: ast.ListComp | ast.DictComp | ast.GeneratorExp) -> tuple[Place, Place]:
+    """From where to where the element of a comprehension is, which is made once in each round."""
+    first, last = (node.key, node.value) if isinstance(node, ast.DictComp) else (node.elt, node.elt)
+    end = last.end_lineno or 0, last.end_col_offset or 0
+    return (first.lineno, first.col_offset), end
+
+
+def made_once(nodes: list[ast.AST], code: CodeType) -> dict[str, ast.expr]:
+    """The names that are assigned once and never put into another order, and what is assigned."""
+    made: dict[str, ast.expr] = {}
+    stored = Counter(code.co_varnames[: code.co_argcount + code.co_kwonlyargcount])
+    for node in nodes:
+        match node:
+            case ast.Assign(targets=[ast.Name(id=name)], value=value):
+                made[name] = value
+            case ast.Assign(targets=[ast.Tuple(elts=parts) | ast.List(elts=parts)], value=value):
+                whole = ast.copy_location(ast.Starred(value, ast.Load()), value)
+                made |= {part.id: whole for part in parts if isinstance(part, ast.Name)}
+            case ast.Name(id=name, ctx=ast.Store() | ast.Del()):
+                stored[name] += 1
+            case ast.Call(func=ast.Attribute(value=ast.Name(id=name), attr=attr)):
+                stored[name] += attr in IN_PLACE
+            case ast.Expr(value=ast.Call(args=given)):  # `shuffle(names)`, `heapify(names)`
+                stored.update(each.id for each in given if isinstance(each, ast.Name))
+            case ast.Global(names=names) | ast.Nonlocal(names=names):
+                stored.update([*names, *names])
+    return {name: value for name, value in made.items() if stored[name] == 1 and lists(value)}
+
+
+def lists(node: ast.AST) -> bool:
+    """Whether an expression is of a form that may take over the order of a set."""
+    match node:
+        case ast.Call(func=func):
+            return name_of(func) in LISTING
+        case ast.BinOp(left=left, right=right):
+            return lists(left) or lists(right)
+        case ast.List(elts=parts) | ast.Tuple(elts=parts):
+            return any(isinstance(part, ast.Starred) for part in parts)
+        case ast.JoinedStr(values=parts):
+            shown = [part.value for part in parts if isinstance(part, ast.FormattedValue)]
+            return any(isinstance(each, ast.Name | ast.Set) or lists(each) for each in shown)
+    return isinstance(node, ast.Starred | ast.ListComp | ast.DictComp | ast.GeneratorExp)
+
+
+def uses(body: Sequence[ast.AST], target: ast.expr) -> bool:
     """Whether a loop does something with its variable: else its order is all the same."""
     names = {node.id for node in ast.walk(target) if isinstance(node, ast.Name)}
     return any(

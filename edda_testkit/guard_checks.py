@@ -14,7 +14,7 @@ from datetime import date, datetime
 from types import FrameType
 from typing import Any
 
-from edda_testkit.guard_source import UNKNOWN, around_call, call_at, value_of
+from edda_testkit.guard_source import UNKNOWN, around_call, call_at, goes_to_people, value_of
 
 __all__ = [
     "Check",
@@ -37,7 +37,7 @@ __all__ = [
     "reads_a_file",
 ]
 
-Check = Callable[[FrameType, Any], bool]
+Check = Callable[[FrameType, Any], object]  # it does harm if what comes out is true
 POP_TOP = dis.opmap["POP_TOP"]
 
 
@@ -81,7 +81,9 @@ def hashes_something(frame: FrameType, _: object) -> bool:
 
 
 def is_more_than_key(frame: FrameType, _: object) -> bool:
-    """Whether `id()` or `hash()` is more than compared, or looked up: that tells no order."""
+    """Whether `id()` or `hash()` is more than compared, looked up or told: that is no order."""
+    if goes_to_people(frame):
+        return False
     match around_call(frame):
         case ast.Compare(ops=ops):
             return not all(
@@ -127,7 +129,7 @@ def is_naive(_: FrameType, method: Any) -> bool:
 def is_zoneless(frame: FrameType, method: Any) -> bool:
     """So do `astimezone()` and, of a naive time, `astimezone(zone)`."""
     at = method.__self__
-    return isinstance(at, datetime) and (at.tzinfo is None or NO_ARGUMENT(frame, method))
+    return isinstance(at, datetime) and (at.tzinfo is None or bool(NO_ARGUMENT(frame, method)))
 
 
 NO_ARGUMENT = lacks_arguments(1)

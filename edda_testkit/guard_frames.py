@@ -17,7 +17,7 @@ from types import FrameType
 from edda_testkit.guard_source import allowed_at
 from edda_testkit.places import is_library
 
-__all__ = ["Chain", "chain_of", "users_until"]
+__all__ = ["Chain", "chain_of", "shown", "users_until"]
 
 # Whatever these call, and whatever it calls in turn, is no part of the workflow: it looks at the
 # program, reports on it, or loads what never changes.
@@ -68,17 +68,16 @@ class Chain:
 
     def allowed(self) -> set[str]:
         """The categories that comments on its lines allow."""
-        last = self.own[-1]
-        found = {name for frame in self.own[:-1] for name in allowed_at(frame, frame.f_lineno)}
-        return found.union(allowed_at(last, self.line))
+        found = {name for frame in self.own for name in allowed_at(frame, frame.f_lineno)}
+        return found.union(allowed_at(self.own[-1], self.line))
 
     def lines(self) -> list[str]:
-        """A line for each frame: where, and in which function."""
+        """A line for each frame: where, and in which function; two if it is not where it is at."""
         last = self.own[-1]
-        return [
-            f"{self.site if frame is last else shown(frame)} in {frame.f_code.co_qualname}"
-            for frame in self.frames
-        ]
+        found = [f"{shown(frame)} in {frame.f_code.co_qualname}" for frame in self.frames]
+        if self.line != last.f_lineno:
+            found.insert(self.frames.index(last), f"{self.site} in {last.f_code.co_qualname}")
+        return found
 
 
 def chain_of(

@@ -9,12 +9,15 @@ import asyncio
 import builtins
 import gc
 import io
+import linecache
 import locale
+import logging
 import multiprocessing.process
 import os
 import platform
 import random
 import secrets
+import select
 import signal
 import socket
 import sqlite3
@@ -30,21 +33,20 @@ import warnings
 import webbrowser
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import date, datetime
 from functools import cache
 from types import BuiltinFunctionType, BuiltinMethodType, CodeType, FrameType
 from typing import Any
-from weakref import WeakSet
+from weakref import WeakKeyDictionary, WeakSet
+
+from pydantic import BaseModel
 
 from edda import waiting
 from edda.activity import Activity
-from edda.determinism import CATEGORIES
 from edda.errors import NotReplayableError
 from edda.loop import WorkflowLoop
 from edda.workflow import WorkflowContext
 from edda_testkit.guard_checks import (
-    Check,
     hashes_something,
     is_clock_class,
     is_database,
@@ -62,47 +64,28 @@ from edda_testkit.guard_checks import (
     lacks_arguments,
     reads_a_file,
 )
+from edda_testkit.guard_frames import shown, users_until
+from edda_testkit.guard_words import (
+    DRAW,
+    IDS,
+    NOW,
+    OF_NAIVE,
+    ORDER,
+    SEEDED,
+    SLEEP,
+    TO_LOCAL,
+    ZONE,
+    Rule,
+    rule,
+)
 
 __all__ = ["IN_SET_ORDER", "NETWORK_LIBRARIES", "Rule", "Rules", "rules"]
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """One call that workflow code must not make.
-
-    `check` says whether it does harm this time. An `is_direct` rule holds for the user's own
-    lines only: libraries have good reasons. A `by_edda` one is about what the engine refuses; an
-    `is_ask` one is no harm in itself, but the moment to look around (`guard_asks`). The
-    `is_forgotten` one is Python's own finding of a coroutine that nobody awaits. Code that meets
-    an `each_time` one is watched each time it runs, also on events that it has run on before.
-    """
-
-    category: str
-    call: str
-    cure: str
-    check: Check | None = None
-    is_direct: bool = False
-    by_edda: bool = False
-    is_ask: bool = False
-    is_forgotten: bool = False
-    each_time: bool = False
-
-
-def rule(category: str, call: str, cure: str = "", **options: Any) -> Rule:
-    return Rule(category, call, cure or CATEGORIES[category], **options)
-
-
 # ---- The tables ------------------------------------------------------------------------------
 
-NOW = "Use ctx.now(): the time of the event that is handled, the same on every replay."
-SLEEP = "Use `await sleep(ctx, seconds)` or `await asyncio.sleep(seconds)`, which are durable."
-ZONE = "It depends on the time zone of the machine: name the zone, as in ZoneInfo('Europe/Oslo')."
-DRAW = "Use ctx.random, a random.Random that draws the same on every replay."
-IDS = "Use ctx.uuid4(), or uuid.uuid5(namespace, name) for an id made of what is known."
-TO_LOCAL, OF_NAIVE = "astimezone() to the machine's zone", "timestamp() of a naive datetime"
-ORDER = "The order of a set differs from process to process: use sorted(...), a list or a dict."
-
 # Where, category, names (a dotted one is a class's), and the cure if it is not the category's.
+# A module that is named as text counts once somebody has loaded it.
 FUNCTIONS: tuple[tuple[Any, str, str, str], ...] = (
     (time, "clock", "process_time process_time_ns thread_time thread_time_ns ctime", NOW),
     (time, "clock", "clock_gettime clock_gettime_ns", NOW),
@@ -131,8 +114,10 @@ FUNCTIONS: tuple[tuple[Any, str, str, str], ...] = (
     (socket, "process", "gethostname", ""),
     (subprocess, "process", "Popen.__init__ run call check_call check_output getoutput", ""),
     (os, "process", "system popen fork forkpty posix_spawn posix_spawnp spawnv spawnve", ""),
-    (os, "process", "execv execve kill killpg wait waitpid abort times getloadavg", ""),
-    (os, "process", "uname", ""),
+    (os, "process", "execv execve kill killpg wait waitpid abort times uname sysconf", ""),
+    ("pwd", "process", "getpwuid getpwnam getpwall", ""),
+    ("grp", "process", "getgrgid getgrnam getgrall", ""),
+    (select, "network", "select poll epoll kqueue", ""),
     (platform, "process", "node platform uname system release version machine processor", ""),
     (platform, "process", "libc_ver mac_ver win32_ver python_version python_implementation", ""),
     (platform, "process", "architecture freedesktop_os_release", ""),
@@ -142,20 +127,34 @@ FUNCTIONS: tuple[tuple[Any, str, str, str], ...] = (
     (webbrowser, "process", "open open_new open_new_tab", ""),
     (builtins, "process", "input", ""),
     (threading, "threads", "Thread.start Timer.__init__ Event.wait Condition.wait", ""),
-    (threading, "threads", "Barrier.wait active_count enumerate _start_new_thread", ""),
+    (threading, "threads", "Barrier.wait active_count enumerate", ""),
+    ("_thread", "threads", "start_new_thread start_joinable_thread", ""),
     (ThreadPoolExecutor, "threads", "submit map", ""),
     (ProcessPoolExecutor, "process", "submit map", ""),
-    (asyncio, "asyncio", "new_event_loop set_event_loop run run_coroutine_threadsafe", ""),
-    (asyncio, "asyncio", "Runner.run", ""),
+    (
+        asyncio,
+        "asyncio",
+        "new_event_loop set_event_loop run run_coroutine_threadsafe Runner.run",
+        "",
+    ),
 )
 
 # The same, for the user's own lines.
 DIRECT: tuple[tuple[Any, str, str, str], ...] = (
     (os, "process", "getpid getppid getuid geteuid getgid getlogin getpgid getsid umask", ""),
-    (os, "process", "cpu_count process_cpu_count sched_getaffinity", ""),
+    (os, "process", "cpu_count process_cpu_count sched_getaffinity getloadavg", ""),
     (threading, "threads", "get_ident get_native_id current_thread main_thread", ""),
     (gc, "process", "get_objects get_count get_referrers get_referents get_stats", ""),
-    (sys, "process", "getrefcount _current_frames getallocatedblocks", ""),
+    (sys, "process", "getrefcount _current_frames getallocatedblocks getsizeof", ""),
+    (sys, "environment", "getfilesystemencoding getdefaultencoding", ""),
+    ("_tracemalloc", "process", "get_traced_memory", ""),
+    (multiprocessing.process, "process", "current_process parent_process active_children", ""),
+    (linecache, "files", "getline getlines", ""),
+    ("importlib.metadata", "files", "version metadata distribution distributions files", ""),
+    ("zoneinfo", "files", "available_timezones", ""),
+    ("ctypes", "process", "CDLL.__init__", ""),
+    (logging, "clock", "LogRecord.__init__ Logger.makeRecord", NOW),
+    (asyncio, "asyncio", "all_tasks", "Keep the tasks in a list: asyncio keeps them in a set."),
 )
 
 METHODS = {
@@ -187,6 +186,8 @@ IN_SET_ORDER = rule("hash", "for something in the order of a set", ORDER)
 ASK = Rule("", "", "", is_ask=True)
 REPLAY = Rule("", "", "", check=lambda *_: False, each_time=True)  # what comes differs from before
 
+LATE = ("freezegun.api", *(each[0] for each in FUNCTIONS + DIRECT if isinstance(each[0], str)))
+
 # What these do on their way, reading the environment, say, is not what is wrong with it.
 NETWORK_LIBRARIES = frozenset(
     """
@@ -217,6 +218,8 @@ class Rules:
         self.methods = dict(METHODS)
         for name in ("random", "getrandbits"):
             self.methods[name] = rule("random", f"random.{name}()", DRAW, check=self.is_foreign)
+        self._made: WeakKeyDictionary[random.Random, str] = WeakKeyDictionary()
+        self._defaults: WeakKeyDictionary[type, dict[Any, Rule]] = WeakKeyDictionary()
         self._kept: list[CodeType] = []  # so that the ids of their codes stay theirs
         self._key = 0
         self.refresh()
@@ -224,13 +227,20 @@ class Rules:
     def refresh(self) -> None:
         """Fill the tables anew when a library has exchanged clocks, or been loaded."""
         # time-machine gives builtins another implementation, and with it another hash.
-        key = hash((time.gmtime, datetime.now, "freezegun.api" in sys.modules))
+        key = hash((time.gmtime, datetime.now, *map(sys.modules.__contains__, LATE)))
         if key != self._key:
             self._key = key
             self.builtins.clear()
             self.codes.clear()
+            self._defaults.clear()
             for function, made in self._all():
                 self._add(function, made)
+
+    def of(self, function: Any) -> Rule | None:
+        """The rule of a function, builtin or not, that is broken whatever it is given."""
+        code = getattr(getattr(function, "__func__", function), "__code__", None)
+        made = self.codes.get(id(code)) or self.of_builtin(function)
+        return made if made is not None and made.check is None else None
 
     def of_builtin(self, function: Any) -> Rule | None:
         """The rule of a builtin that is handed on, wherever it will be called."""
@@ -244,10 +254,11 @@ class Rules:
 
     def _all(self) -> Iterator[tuple[Any, Rule]]:
         for table, is_direct in ((FUNCTIONS, False), (DIRECT, True)):
-            for place, category, names, cure in table:
-                for name in names.split():
-                    made = rule(category, said(place, name), cure, is_direct=is_direct)
-                    yield found(place, name), made
+            for where, category, names, cure in table:
+                place = sys.modules.get(where) if isinstance(where, str) else where
+                for name in names.split() if place is not None else ():
+                    call = said(place, name)
+                    yield found(place, name), rule(category, call, cure, is_direct=is_direct)
         yield id, rule("hash", "id()", check=is_more_than_key, is_direct=True)
         yield gc.collect, rule("process", "gc.collect()", check=is_used, is_direct=True)
         yield hash, rule("hash", "hash()", check=hashes_something, is_direct=True)
@@ -265,6 +276,7 @@ class Rules:
         yield WorkflowContext.is_replaying.fget, REPLAY  # type: ignore[attr-defined]
         yield NotReplayableError.__init__, rule("asyncio", "", by_edda=True)
         yield UNAWAITED, rule("asyncio", "", check=is_dropped, is_direct=True, is_forgotten=True)
+        yield BaseModel.__init__, rule("clock", "", check=self.makes_by_chance)
         yield from clocks()
 
     def _add(self, function: Any, made: Rule) -> None:
@@ -276,12 +288,31 @@ class Rules:
         elif callable(function) and not isinstance(function, type):
             self.builtins[function] = made
 
+    def makes_by_chance(self, frame: FrameType, _: object) -> Rule | None:
+        """The rule that a default of a pydantic model breaks, which is made in compiled code."""
+        model, given = frame.f_locals.get("self"), frame.f_locals.get("data")
+        if model is None or not isinstance(given, dict):
+            return None
+        if type(model) not in self._defaults:
+            self._defaults[type(model)] = {
+                (name, field.alias): made
+                for name, field in type(model).__pydantic_fields__.items()
+                if (made := self.of_builtin(field.default_factory)) is not None
+            }
+        harmful = self._defaults[type(model)].items()
+        return next((made for names, made in harmful if given.keys().isdisjoint(names)), None)
+
     # ---- Generators of random numbers ------------------------------------------------------------
 
-    def is_foreign(self, frame: FrameType, method: Any) -> bool:
+    def is_foreign(self, frame: FrameType, method: Any) -> object:
         """Whether a generator is drawn from that workflow code has not seeded."""
         drawn = frame.f_locals.get("self") if method is None else method.__self__
-        return isinstance(drawn, random.Random) and drawn not in self.seeded
+        if not isinstance(drawn, random.Random) or drawn in self.seeded:
+            return False
+        made = self._made.get(drawn)
+        name = frame.f_code.co_name if method is None else method.__name__
+        said = f"{name}() of a generator without a seed, made at {made}"
+        return made is None or rule("random", said, SEEDED)
 
     def sees_seed(self, frame: FrameType, _: object) -> bool:
         """Follows who is seeded; it does harm to the generator that everybody shares."""
@@ -289,8 +320,11 @@ class Rules:
         if generator is SHARED:
             return True
         if isinstance(generator, random.Random):
-            is_known = any(frame.f_locals.get(name) is not None for name in ("a", "state"))
-            (self.seeded.add if is_known else self.seeded.discard)(generator)
+            if any(frame.f_locals.get(name) is not None for name in ("a", "state")):
+                self.seeded.add(generator)
+            else:
+                self.seeded.discard(generator)
+                self._made[generator] = shown(next(users_until(frame, None), frame))
         return False
 
 

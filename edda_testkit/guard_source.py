@@ -14,10 +14,21 @@ from itertools import islice
 from types import CodeType, FrameType
 from typing import Any, TypeGuard
 
-__all__ = ["UNKNOWN", "allowed_at", "around_call", "call_at", "function_of", "value_of"]
+__all__ = [
+    "UNKNOWN",
+    "allowed_at",
+    "around_call",
+    "call_at",
+    "function_of",
+    "goes_to_people",
+    "parsed",
+    "position_of",
+    "value_of",
+]
 
 ALLOW = re.compile(r"#.*?\bedda:\s*allow\[([\w\s,]*)\]")
 UNKNOWN = object()
+SAYING = frozenset("print debug info warning error exception critical log".split())
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +36,7 @@ class Source:
     """One file's expressions: its calls by where they end, and what each is a part of."""
 
     calls: dict[tuple[int, int], ast.Call]
-    around: dict[ast.Call, ast.AST]
+    around: dict[ast.expr, ast.AST]
     statements: list[tuple[int, int]]
 
 
@@ -39,6 +50,23 @@ def around_call(frame: FrameType) -> ast.AST | None:
     """What the call expression that a frame is executing is a part of."""
     call = call_at(frame)
     return None if call is None else source_of(frame).around.get(call)
+
+
+def goes_to_people(frame: FrameType) -> bool:
+    """Whether the call that a frame is executing stands in what is printed or logged."""
+    call, source = call_at(frame), source_of(frame)
+    around: ast.AST | None = call
+    while isinstance(around, ast.expr):
+        around = source.around.get(around)
+        if isinstance(around, ast.Call) and is_statement(source.around.get(around)):
+            function = around.func
+            name = getattr(function, "id", None) or getattr(function, "attr", None)
+            return name in SAYING
+    return False
+
+
+def is_statement(node: ast.AST | None) -> bool:
+    return isinstance(node, ast.Expr)
 
 
 def function_of(code: CodeType) -> ast.AST | None:
@@ -134,12 +162,13 @@ def source_of(frame: FrameType) -> Source:
 def indexed(name: str) -> Source:
     """All expressions of a file. Takes its time, and is wanted only where something is found."""
     calls: dict[tuple[int, int], ast.Call] = {}
-    around: dict[ast.Call, ast.AST] = {}
+    around: dict[ast.expr, ast.AST] = {}
     statements: list[tuple[int, int]] = []
     for node in ast.walk(parsed(name)):
         for child in ast.iter_child_nodes(node):
             if is_call(child):
                 calls[child.end_lineno or 0, child.end_col_offset or 0] = child
+            if isinstance(child, ast.expr):
                 around[child] = node
         if isinstance(node, ast.stmt):
             statements.append(span_of(node))

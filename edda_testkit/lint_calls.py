@@ -13,6 +13,7 @@ from edda_testkit.lint_hazards import (
     METHODS,
     has_methods,
 )
+from edda_testkit.lint_hooks import DUMPS, has_sets, hooks, is_random, makers, metaclasses
 from edda_testkit.lint_names import attribute, imported
 from edda_testkit.lint_rules import RULES
 from edda_testkit.lint_sources import Binding
@@ -33,14 +34,16 @@ from edda_testkit.lint_values import (
     Known,
     Made,
     Many,
+    Module,
     Pending,
+    Shared,
     Step,
     Unordered,
     Values,
 )
 from edda_testkit.lint_verdicts import code_of, is_exempt, shown
 
-__all__ = ["UNKNOWN_MODULE", "call", "follow", "given"]
+__all__ = ["UNKNOWN_MODULE", "call", "call_hooks", "follow", "given"]
 
 WRAPPERS = frozenset(
     {f"functools.{name}" for name in "cache lru_cache singledispatch update_wrapper".split()}
@@ -138,13 +141,13 @@ def given(analysis: Analysis, function: Function, args: Args) -> dict[str, Value
 
 def _construct(frame: Frame, cls: Class, args: Args, node: ast.expr) -> Values:
     instance: Values = frozenset({Instance(cls)})
-    for keyword in cls.node.keywords if frame.analysis.depth < 40 else ():
-        if keyword.arg == "metaclass":
-            for meta in values_of(frame.analysis, cls.scope, keyword.value):
-                for atom in (
-                    member(frame.analysis, meta, "__call__") if isinstance(meta, Class) else ()
-                ):
-                    _call(frame, Bound(atom, (frozenset({cls}),)), args, node, "")
+    for meta in metaclasses(frame.analysis, cls) if frame.analysis.depth < 40 else ():
+        for atom in member(frame.analysis, meta, "__call__"):
+            _call(frame, Bound(atom, (frozenset({cls}),)), args, node, "")
+    for hook in hooks(frame.analysis, cls, "__init__"):
+        _call(frame, Bound(hook, (instance,)), Args(is_whole=False), node, "")
+    if not args.all and any(map(is_random, lineage(frame.analysis, cls))):
+        frame.report("EDL202", node, f"{cls.name}() has no seed, and {RULES['EDL202'].title}")
     is_followed = False
     for name in ("__new__", "__init__", "__post_init__"):
         for atom in member(frame.analysis, cls, name):
@@ -157,6 +160,18 @@ def _construct(frame: Frame, cls: Class, args: Args, node: ast.expr) -> Values:
             lint_order.take(frame, values, f"{cls.name}()")
         _make_fields(frame, cls, args, node)
     return instance
+
+
+def call_hooks(frame: Frame, receiver: Values, name: str, args: Args, node: ast.expr) -> None:
+    """Follow what pydantic calls when this method of a model is called."""
+    for cls in makers(receiver, name):
+        _construct(frame, cls, Args(is_whole=False) if args.all else args, node)
+    for atom in receiver if name in DUMPS else ():
+        if isinstance(atom, Instance):
+            for hook in hooks(frame.analysis, atom.cls, name):
+                _call(frame, Bound(hook, (frozenset({atom}),)), Args(is_whole=False), node, "")
+            if name == "model_dump_json" and has_sets(frame.analysis, atom.cls):
+                frame.report("EDL801", node, f"the JSON text {RULES['EDL801'].title}")
 
 
 def _make_fields(frame: Frame, cls: Class, args: Args, node: ast.expr) -> None:
@@ -213,6 +228,8 @@ def _outside(frame: Frame, path: str, args: Args, node: ast.expr, by: str) -> Va
         and all(map(lint_order.is_number, node.args))
     ):
         return NOTHING
+    if code in {"EDL802", "EDL803"} and frame.is_logged:
+        return NOTHING  # for people's eyes only
     if code:
         subject = shown(path) if by else f"{shown(path)}()"
         how = f", {by}," if by else ""
@@ -225,10 +242,16 @@ def _outside(frame: Frame, path: str, args: Args, node: ast.expr, by: str) -> Va
         return imported(frame.analysis, frame.source, Binding(module=name))
     elif path in BLIND:
         frame.gap(node, f"{shown(path)}() runs code that cannot be seen")
+    elif path == "builtins.setattr":
+        _setattr(frame, args, node)
     elif path == "builtins.getattr":
         return _getattr(frame, args, node)
     elif path.startswith("operator.methodcaller@") and args.positional:
         return _method_called(frame, path.partition("@")[2], args.positional[0], node)
+    elif path.startswith("operator.attrgetter@") and args.positional:
+        owners = args.positional[0]
+        name = path.partition("@")[2]
+        return NOTHING.union(*(attribute(frame, atom, name, node) for atom in owners))
     elif path == "operator.call" and args.positional:
         rest = Args(args.positional[1:], args.keywords, args.is_whole)
         return NOTHING.union(*(_call(frame, atom, rest, node, by) for atom in args.positional[0]))
@@ -263,8 +286,8 @@ def _made_by(frame: Frame, path: str, args: Args, node: ast.expr) -> Values:
     if path == "datetime.datetime" and args.is_whole:
         is_aware = len(args.positional) > 7 or "tzinfo" in dict(args.keywords)
         return frozenset({Made(path if is_aware else f"{path}@naive")})
-    if path.startswith("operator.methodcaller") and (name := _constant(node)):
-        return frozenset({Known(f"operator.methodcaller@{name}")})
+    if path in {"operator.methodcaller", "operator.attrgetter"} and (name := _constant(node)):
+        return frozenset({Known(f"{path}@{name}")})
     if path in RETURNS:
         return frozenset({Made(RETURNS[path])})
     name = path.rpartition(".")[2]
@@ -282,6 +305,12 @@ def _hand_over(frame: Frame, path: str, args: Args, node: ast.expr) -> None:
             is_hazard = isinstance(atom, Known) and code_of(same_name(atom.path), Args())
             if is_hazard or isinstance(atom, Function | Bound):
                 _call(frame, atom, Args(is_whole=isinstance(atom, Known)), node, by)
+
+
+def _setattr(frame: Frame, args: Args, node: ast.expr) -> None:
+    for atom in args.positional[0] if args.positional else ():
+        if isinstance(atom, Shared | Class | Module):
+            frame.report("EDL010", node, f"setattr() {RULES['EDL010'].title}")
 
 
 def _getattr(frame: Frame, args: Args, node: ast.expr) -> Values:

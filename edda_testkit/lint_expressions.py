@@ -8,7 +8,7 @@ takes. Absent: statements (`lint_walk`), and what calls do (`lint_calls`).
 import ast
 from collections.abc import Callable
 
-from edda_testkit import lint_calls, lint_operators, lint_order
+from edda_testkit import lint_calls, lint_hooks, lint_operators, lint_order
 from edda_testkit.lint_frames import Analysis, Args, Frame
 from edda_testkit.lint_hazards import READS
 from edda_testkit.lint_names import attribute, look_up, tell_stale
@@ -22,6 +22,7 @@ from edda_testkit.lint_values import (
     Hashed,
     Instance,
     Known,
+    Made,
     Many,
     Module,
     Pending,
@@ -58,10 +59,15 @@ def worth(analysis: Analysis, scope: Scope, node: ast.AST) -> Values:
     """What an expression or a definition is worth in a scope; nothing is reported."""
     frame = Frame(analysis, Function(NOWHERE, scope, "<module>"), {})
     frame.scope = scope
-    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-        return define(frame, node, scope)
-    assert isinstance(node, ast.expr)
-    return evaluate(frame, node)
+    is_import = scope.parent is None
+    analysis.imports += is_import
+    try:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            return define(frame, node, scope)
+        assert isinstance(node, ast.expr)
+        return evaluate(frame, node)
+    finally:
+        analysis.imports -= is_import
 
 
 def invoke(frame: Frame, atom: Atom, node: ast.expr) -> Values:
@@ -118,11 +124,13 @@ def _call(frame: Frame, node: ast.Call) -> Values:
             callee |= attribute(frame, atom, function.attr, function)
     else:
         callee = evaluate(frame, function)
-    was_quiet = frame.is_quiet
-    frame.is_quiet = was_quiet or _is_logging(function, callee)
+    was = frame.is_quiet, frame.is_logged
+    if _is_logging(function, callee):
+        frame.is_quiet = frame.is_logged = True
     args = _arguments(frame, node)
-    frame.is_quiet = was_quiet
+    frame.is_quiet, frame.is_logged = was
     if isinstance(function, ast.Attribute):
+        lint_calls.call_hooks(frame, receiver, function.attr, args, node)
         done = lint_order.method(frame, receiver, function.attr, args, node)
         if not callee and (done is not None or any(_is_data(atom) for atom in receiver)):
             return done or NOTHING
@@ -151,7 +159,7 @@ def _arguments(frame: Frame, node: ast.Call) -> Args:
     for argument in node.args:
         if isinstance(argument, ast.Starred):
             values = evaluate(frame, argument.value)
-            lint_operators.dunder(frame, values, ("__iter__",), argument)
+            lint_operators.iterate(frame, values, argument)
             lint_order.take_iteration(frame, values, argument, "unpacking into arguments")
             positional.append(inside(values))
             is_whole = False
@@ -180,7 +188,9 @@ def _super(frame: Frame) -> Values:
 
 def _await(frame: Frame, node: ast.Await) -> Values:
     values = evaluate(frame, node.value)
-    return frozenset(atom for atom in values if not isinstance(atom, Pending))
+    made = lint_operators.dunder(frame, values, ("__await__",), node)
+    waited = (Pending, Instance) if made else Pending
+    return made | frozenset(atom for atom in values if not isinstance(atom, waited))
 
 
 def _lambda(frame: Frame, node: ast.Lambda) -> Values:
@@ -206,7 +216,7 @@ def _comprehension(
     order = NOTHING
     for part in node.generators:
         over = evaluate(frame, part.iter)
-        over |= lint_operators.dunder(frame, over, ("__iter__", "__aiter__"), part.iter)
+        over |= lint_operators.iterate(frame, over, part.iter, is_async=bool(part.is_async))
         place = part.iter
         if lint_operators.does_wait(node):
             lint_order.take_iteration(frame, over, place, "this comprehension")
@@ -216,7 +226,7 @@ def _comprehension(
         frame.names = dict(frame.names)
         store(frame, part.target, inside(over))
         for test in part.ifs:
-            evaluate(frame, test)
+            lint_operators.truth(frame, evaluate(frame, test), test)
     if isinstance(node, ast.DictComp):
         evaluate(frame, node.key)
         held = evaluate(frame, node.value)
@@ -262,7 +272,10 @@ def _decorated(frame: Frame, atom: Atom, values: Values, node: ast.expr) -> Valu
                 for one in values
                 if isinstance(one, Function)
             )
-    if isinstance(atom, Function | Bound | Instance):
+        if atom.path == "functools.singledispatch":
+            names = [one.name for one in values if isinstance(one, Function)]
+            return values.union(*(lint_hooks.registered(frame.scope, name) for name in names))
+    if isinstance(atom, Function | Bound | Instance | Class):
         return lint_calls.follow(frame, atom, Args((values,)), node) or values
     return values
 
@@ -290,6 +303,8 @@ def store(frame: Frame, target: ast.expr, values: Values) -> None:
             evaluate(frame, index)
             held = evaluate(frame, owner)
             for atom in held:
+                if isinstance(atom, Made) and atom.path == "builtins.globals()":
+                    frame.report("EDL010", target, f"globals()[...] {RULES['EDL010'].title}")
                 if isinstance(atom, Shared) and atom.is_container:
                     frame.report("EDL010", target, f"{atom.name}[...] {RULES['EDL010'].title}")
             kept = frozenset(a for a in values if isinstance(a, Hashed | Many | Function | Known))
@@ -302,6 +317,10 @@ def _store_attribute(
 ) -> None:
     is_shared = any(isinstance(atom, Shared) for atom in owners)
     for atom in owners:
+        if isinstance(atom, Instance):
+            self = frozenset({atom})
+            for setter in lint_hooks.setters(frame.analysis, atom.cls, name):
+                lint_calls.follow(frame, Bound(setter, (self,)), Args((values,)), target)
         if isinstance(atom, Instance) and not is_shared:
             atom.cls.attributes[name] = atom.cls.attributes.get(name, NOTHING) | values
         elif isinstance(atom, Shared | Class | Module):
@@ -322,6 +341,7 @@ READERS: dict[type, Callable[..., Values]] = {
     ast.Compare: lint_operators.compare,
     ast.BinOp: lint_operators.binary,
     ast.Subscript: lint_operators.subscript,
+    ast.UnaryOp: lint_operators.unary,
     ast.JoinedStr: lint_operators.text,
     ast.NamedExpr: _walrus,
     ast.Yield: lint_operators.yield_,

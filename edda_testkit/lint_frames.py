@@ -90,6 +90,7 @@ class Analysis:
         self.judge: Callable[[Scope, ast.expr], tuple[str, str]]
         self.invoke: Callable[[Frame, Atom, ast.expr], Values]
         self.depth = 0
+        self.imports = 0  # how deep in code that runs at import
         self._summaries: dict[object, Summary] = {}
         self._ways: dict[ast.AST, int] = {}
         self._active: set[object] = set()
@@ -108,6 +109,7 @@ class Analysis:
             function.node,
             function.scope,
             tuple(sorted(given.items(), key=lambda one: one[0])),
+            self.imports > 0,
         )
         if key not in self._summaries and ways >= MAX_WAYS:
             given = dict.fromkeys(given, NOTHING)
@@ -146,13 +148,15 @@ class Frame:
         self.analysis = analysis
         self.function = function
         self.source = function.source
-        self.scope = Scope(function.source, function.scope)
+        self.scope = Scope(function.source, function.scope, is_shared=analysis.imports > 0)
         self.names: dict[str, Values] = {}
         self.summary = Summary()
         self.globals: set[str] = set()
+        self.outer: set[str] = set()  # names that are `nonlocal`
         self.loops = 0
         self.span = (0, 0)  # the lines of the statement that is read
         self.is_quiet = False  # while arguments are read that go to a log or an error message
+        self.is_logged = False  # while they go to a log
         for name, values in given.items():
             self.bind(name, values)
 

@@ -7,7 +7,16 @@ tree.
 
 from functools import cache
 
-__all__ = ["GIVEN_ENOUGH", "LOCAL_TIME", "METHODS", "OPENERS", "READS", "has_methods", "rule_of"]
+__all__ = [
+    "GIVEN_ENOUGH",
+    "LOCAL_TIME",
+    "METHODS",
+    "OPENERS",
+    "READS",
+    "TIMED",
+    "has_methods",
+    "rule_of",
+]
 
 # ---- Calls: code -> dotted paths, "module: names" ---------------------------------------------
 
@@ -17,6 +26,10 @@ _CALLS = {
         datetime.datetime: now utcnow today
         datetime.date: today
         email.utils: localtime make_msgid
+        logging: LogRecord makeLogRecord
+        logging.Logger: makeRecord
+        http.cookiejar.CookieJar: clear_expired_cookies make_cookies add_cookie_header
+        zipfile.ZipFile: writestr mkdir
         pendulum: now today tomorrow yesterday
         arrow: now utcnow
         arrow.Arrow: now utcnow
@@ -35,6 +48,7 @@ _CALLS = {
     "EDL305": """
         time: mktime tzset
         dateutil.tz: tzlocal
+        imaplib: Time2Internaldate
         tzlocal: get_localzone get_localzone_name
         datetime.datetime@naive: timestamp astimezone
     """,
@@ -57,6 +71,9 @@ _CALLS = {
         bcrypt: gensalt
         crypt: mksalt
         cryptography.fernet.Fernet: generate_key
+        django.utils.crypto: get_random_string
+        django.core.management.utils: get_random_secret_key
+        email.mime.multipart.MIMEMultipart: as_string as_bytes
     """,
     "EDL203": """
         uuid: uuid1 uuid4 uuid6 uuid7 uuid8 getnode
@@ -86,6 +103,7 @@ _CALLS = {
         locale: *
         shutil: get_terminal_size which
         sys: getdefaultencoding getfilesystemencoding
+        mimetypes: init
     """,
     "EDL604": """
         os: uname getlogin getuid geteuid getgid getegid getgroups cpu_count process_cpu_count
@@ -93,7 +111,11 @@ _CALLS = {
         socket: gethostname
         platform: *
         getpass: getuser
-        sys: getrecursionlimit getrefcount getallocatedblocks
+        pwd: *
+        grp: *
+        ctypes: CDLL PyDLL WinDLL
+        ctypes.util: find_library
+        sys: getrecursionlimit getrefcount getallocatedblocks getsizeof
         multiprocessing: cpu_count
         psutil: *
         gc: *
@@ -114,6 +136,12 @@ _CALLS = {
         bz2: open
         lzma: open
         zipfile: ZipFile
+        zipfile: is_zipfile
+        tarfile: is_tarfile
+        pkgutil: get_data
+        importlib.metadata: version metadata distribution distributions files requires
+        importlib.metadata: entry_points packages_distributions
+        importlib.resources.files(): *
         tarfile: open
         tarfile.TarFile: open
         shelve: open
@@ -157,6 +185,7 @@ _CALLS = {
         select: select poll epoll kqueue
         selectors: DefaultSelector SelectSelector
         ssl: get_server_certificate
+        ssl: create_default_context
         socketserver: *
         asyncore: *
         websockets: connect serve
@@ -244,6 +273,7 @@ _CALLS = {
         threading.Event: wait
         threading.Condition: wait wait_for
         threading.Barrier: wait
+        sched.scheduler: *
         _thread: start_new_thread get_ident allocate_lock
         concurrent.futures: ThreadPoolExecutor as_completed wait
         concurrent.futures.ThreadPoolExecutor: *
@@ -282,6 +312,9 @@ READS = {
     "os.environ": "EDL301",
     "os.environb": "EDL301",
     "sys.argv": "EDL302",
+    "sys.executable": "EDL302",
+    "sys.prefix": "EDL302",
+    "sys.flags": "EDL302",
     "sys.orig_argv": "EDL302",
     "sys.path": "EDL302",
     "sys.modules": "EDL302",
@@ -297,6 +330,10 @@ GIVEN_ENOUGH = {
     "numpy.random.default_rng": ("EDL202", 1, "seed"),
     "numpy.random.RandomState": ("EDL202", 1, "seed"),
     "gzip.compress": ("EDL101", 3, "mtime"),
+    "gzip.GzipFile": ("EDL101", 5, "mtime"),
+    "xmlrpc.client.DateTime": ("EDL101", 1, "value"),
+    "dateutil.parser.parse": ("EDL101", 3, "default"),
+    "statistics.NormalDist.samples": ("EDL201", 2, "seed"),
     "time.gmtime": ("EDL101", 1, ""),
     "time.strftime": ("EDL101", 2, ""),
     "time.asctime": ("EDL101", 1, ""),
@@ -310,8 +347,16 @@ LOCAL_TIME = {  # with a time: the host's zone; without: the clock as well
     "datetime.date.fromtimestamp": 0,
 }
 
+# These wait for other threads once they are given a time to do so.
+TIMED = frozenset(
+    f"queue.{name}.{method}"
+    for name in "Queue LifoQueue PriorityQueue SimpleQueue".split()
+    for method in ("get", "put")
+)
+
 # Methods so peculiar that the class of the object need not be known.
 METHODS = {
+    "__hash__": "EDL803",
     "read_text": "EDL401",
     "read_bytes": "EDL401",
     "write_text": "EDL401",

@@ -8,6 +8,7 @@ import ast
 
 from edda_testkit.lint_frames import Analysis, Frame
 from edda_testkit.lint_hazards import READS, rule_of
+from edda_testkit.lint_hooks import metaclasses
 from edda_testkit.lint_rules import RULES
 from edda_testkit.lint_sources import Binding, Source, Unreadable
 from edda_testkit.lint_tables import BUILTINS, RETURNS, same_name
@@ -152,16 +153,26 @@ def attribute(frame: Frame, atom: Atom, name: str, node: ast.expr) -> Values:
                     members |= frame.analysis.invoke(frame, method, node)
             return _of_instance(frame, atom, members, node, name)
         case Class():
-            return frozenset(
-                bound
-                for found in member(frame.analysis, atom, name)
-                for bound in [_of_class(atom, found)]
-            )
+            members = member(frame.analysis, atom, name) or _of_meta(frame, atom, name, node)
+            members = frozenset(_of_class(atom, found) for found in members)
+            return tell_stale(frame, members, node, f"{atom.name}.{name}")
         case Step(function, role):
             return _of_step(function, role, name)
         case Context():
             return frozenset({Known(f"edda.ctx.{name}")})
     return NOTHING
+
+
+def _of_meta(frame: Frame, cls: Class, name: str, node: ast.expr) -> Values:
+    """What a class has from its metaclass."""
+    found = NOTHING
+    for meta in metaclasses(frame.analysis, cls):
+        for atom in member(frame.analysis, meta, name):
+            if isinstance(atom, Function):
+                bound = Bound(atom, (frozenset({cls}),))
+                is_read = atom.role == "property"
+                found |= frame.analysis.invoke(frame, bound, node) if is_read else {bound}
+    return found
 
 
 def tell_stale(frame: Frame, values: Values, node: ast.expr, name: str) -> Values:
@@ -185,7 +196,7 @@ def _of_known(frame: Frame, path: str, name: str, node: ast.expr) -> Values:
 def _of_instance(
     frame: Frame, instance: Instance, members: Values, node: ast.expr, name: str
 ) -> Values:
-    self = Instance(instance.cls)
+    self = Instance(instance.cls, is_shared=instance.is_shared)
     found: set[Atom] = set()
     for atom in members:
         if not isinstance(atom, Function) or atom.owner is None or atom.role == "staticmethod":

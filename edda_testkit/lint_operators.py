@@ -12,6 +12,7 @@ from edda_testkit.lint_rules import RULES
 from edda_testkit.lint_values import (
     NOTHING,
     Bound,
+    Function,
     Hashed,
     Instance,
     Known,
@@ -31,12 +32,15 @@ __all__ = [
     "dict_",
     "does_wait",
     "folded",
+    "iterate",
     "many",
     "refuse_pending",
     "sequence",
     "set_",
     "subscript",
     "text",
+    "truth",
+    "unary",
     "yield_",
     "yield_from",
 ]
@@ -50,6 +54,15 @@ TEXTS = {
 ITERATING = frozenset(
     f"builtins.{name}"
     for name in "list tuple set frozenset enumerate zip map filter iter sum any all sorted".split()
+)
+COMPARING = frozenset(
+    {"builtins.sorted", "builtins.min", "builtins.max"}
+    | {f"heapq.{name}" for name in "heapify heappop heappush nlargest nsmallest merge".split()}
+    | {f"bisect.{name}" for name in "bisect bisect_left bisect_right insort".split()}
+)
+# These call the special method of their name.
+CALLING = frozenset(
+    {f"builtins.{name}" for name in "len bool hash next".split()} | {"copy.copy", "copy.deepcopy"}
 )
 COMPARISONS = {
     ast.Eq: ("__eq__",),
@@ -95,20 +108,45 @@ def call_dunders(frame: Frame, path: str, args: Args, node: ast.expr) -> None:
     first = args.positional[0] if args.positional else NOTHING
     if path in TEXTS:
         as_text(frame, first, TEXTS[path], node)
-    elif path in {"builtins.sorted", "builtins.min", "builtins.max"}:
+    elif path in COMPARING:
         dunder(frame, inside(first), ("__lt__", "__gt__"), node)
-    elif path in {"builtins.len", "builtins.bool", "builtins.hash", "builtins.next"}:
+    elif path in CALLING:
         dunder(frame, first, (f"__{path.rpartition('.')[2]}__",), node)
     elif path in ITERATING or path.startswith("itertools."):
         for values in args.all:
-            dunder(frame, values, ("__iter__",), node)
+            iterate(frame, values, node)
+
+
+def iterate(frame: Frame, values: Values, node: ast.expr, *, is_async: bool = False) -> Values:
+    """Follow what going through an instance calls; what it gives comes out as a container."""
+    for atom in values:
+        if isinstance(atom, Made) and atom.path == "builtins.generator@shared":
+            frame.report("EDL010", node, "going through a global changes state that all share")
+    first, then = ("__aiter__", "__anext__") if is_async else ("__iter__", "__next__")
+    made = dunder(frame, values, (first,) if is_async else (first, "__getitem__"), node)
+    return made | many(dunder(frame, made, (then,), node))
+
+
+def truth(frame: Frame, values: Values, node: ast.expr) -> None:
+    """Follow what a condition calls; an activity that nobody awaits is always true."""
+    refuse_pending(frame, values, node)
+    dunder(frame, values, ("__bool__", "__len__"), node)
+
+
+def unary(frame: Frame, node: ast.UnaryOp) -> Values:
+    values = frame.evaluate(node.operand)
+    if isinstance(node.op, ast.Not):
+        truth(frame, values, node)
+    return NOTHING
 
 
 def as_text(frame: Frame, values: Values, names: Sequence[str], node: ast.expr) -> None:
     """Follow what makes the text of an instance; the text of a bare object is its address."""
     for atom in values:
-        if isinstance(atom, Made) and atom.path == "builtins.object()":
+        if isinstance(atom, Made) and atom.path == "builtins.object()" and not frame.is_quiet:
             frame.report("EDL802", node, f"the text of an object {RULES['EDL802'].title}")
+        if isinstance(atom, Function) and not frame.is_quiet:
+            frame.report("EDL802", node, f"the text of a function {RULES['EDL802'].title}")
         if not isinstance(atom, Instance):
             continue
         cls = atom.cls.node
@@ -130,7 +168,7 @@ def refuse_pending(frame: Frame, values: Values, node: ast.expr) -> None:
 
 
 def choice(frame: Frame, node: ast.IfExp) -> Values:
-    refuse_pending(frame, frame.evaluate(node.test), node.test)
+    truth(frame, frame.evaluate(node.test), node.test)
     return frame.evaluate(node.body) | frame.evaluate(node.orelse)
 
 
@@ -138,7 +176,7 @@ def bool_(frame: Frame, node: ast.BoolOp) -> Values:
     found = NOTHING
     for part in node.values:
         values = frame.evaluate(part)
-        refuse_pending(frame, values, part)
+        truth(frame, values, part)
         found |= values
     return found
 
@@ -163,6 +201,11 @@ def binary(frame: Frame, node: ast.BinOp) -> Values:
     left, right = frame.evaluate(node.left), frame.evaluate(node.right)
     both = left | right
     name = OPERATORS.get(type(node.op))
+    if isinstance(node.op, ast.Mod) and isinstance(node.left, ast.Constant | ast.JoinedStr):
+        if not frame.is_quiet:
+            lint_order.take_text(frame, right, node)
+        as_text(frame, right | inside(right), TEXTS["builtins.str"], node)
+        return NOTHING
     if name is not None and any(isinstance(atom, Instance) for atom in both):
         made = dunder(frame, left, (f"__{name}__",), node)
         return made | dunder(frame, right, (f"__r{name}__",), node)
@@ -172,10 +215,6 @@ def binary(frame: Frame, node: ast.BinOp) -> Values:
     ):
         is_fixed = left and right and both == {Unordered("numbers")}
         return frozenset({Unordered("numbers" if is_fixed else "anything")})
-    if isinstance(node.op, ast.Mod) and isinstance(node.left, ast.Constant | ast.JoinedStr):
-        if not frame.is_quiet:
-            lint_order.take_text(frame, right, node)
-        return NOTHING
     kept = (Hashed, Many) if isinstance(node.op, ast.Add | ast.BitOr | ast.Mult) else ()
     return frozenset(
         atom
@@ -194,6 +233,9 @@ def _is_view(node: ast.expr) -> bool:
 
 
 def subscript(frame: Frame, node: ast.Subscript) -> Values:
+    named = _by_name(frame, node)
+    if named is not None:
+        return named
     values = frame.evaluate(node.value)
     refuse_pending(frame, values, node.value)
     frame.evaluate(node.slice)
@@ -204,7 +246,22 @@ def subscript(frame: Frame, node: ast.Subscript) -> Values:
     lint_order.take(
         frame, frozenset(atom for atom in values if isinstance(atom, Hashed)), "an index"
     )
+    dunder(frame, values, ("__missing__",), node)
     return inside(values) | dunder(frame, values, ("__getitem__",), node)
+
+
+def _by_name(frame: Frame, node: ast.Subscript) -> Values | None:
+    """What `vars(owner)["name"]` is worth, or `owner.__dict__["name"]`; None if it is neither."""
+    name = folded(node.slice)
+    match node.value:
+        case ast.Attribute(value=owner, attr="__dict__") if name is not None:
+            pass
+        case ast.Call(func=ast.Name(id="vars"), args=[owner]) if name is not None:
+            pass
+        case _:
+            return None
+    values = frame.evaluate(owner)
+    return NOTHING.union(*(frame.attribute(atom, name, node) for atom in values))
 
 
 def text(frame: Frame, node: ast.JoinedStr) -> Values:
@@ -243,7 +300,7 @@ def sequence(frame: Frame, node: ast.List | ast.Tuple) -> Values:
     for part in node.elts:
         if isinstance(part, ast.Starred):
             values = frame.evaluate(part.value)
-            dunder(frame, values, ("__iter__",), part.value)
+            iterate(frame, values, part.value)
             order |= lint_order.ordered(frame, values, part.value)
         else:
             held |= frame.evaluate(part)

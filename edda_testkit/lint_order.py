@@ -16,6 +16,7 @@ from edda_testkit.lint_values import (
     Bound,
     Function,
     Hashed,
+    Instance,
     Known,
     Made,
     Many,
@@ -53,6 +54,8 @@ FREE = frozenset(
     | {"math.fsum", "copy.copy", "copy.deepcopy", "builtins.hash", "builtins.id"}
     | {f"heapq.{name}" for name in "nsmallest nlargest heapify".split()}
 )
+# After these it matters how often, and in which order, others did the same.
+ORDERED_MUTATORS = frozenset("append appendleft extend insert pop popitem popleft rotate".split())
 TEXTS = frozenset({"builtins.str", "builtins.repr", "builtins.format", "builtins.ascii"})
 SET_METHODS = frozenset("union intersection difference symmetric_difference copy".split())
 CALLABLE = (Function, Bound, Known, Hashed)
@@ -144,11 +147,24 @@ def builtin(frame: Frame, path: str, args: Args, node: ast.Call) -> Values | Non
     if path in TEXTS:
         take_text(frame, first, node)
         return NOTHING
+    if path == "asyncio.all_tasks":
+        return frozenset({Unordered()})
+    if path == "pickle.dumps":
+        _take_sets(frame, first, node, "pickled text")
     if path in {"json.dumps", "json.dump", "orjson.dumps"}:
+        makers = [ast.unparse(key.value) for key in node.keywords if key.arg == "default"]
+        if makers and not any("sorted" in maker for maker in makers):
+            _take_sets(frame, first, node, "JSON text")
         is_sorted = any(key.arg == "sort_keys" for key in node.keywords)
         take(frame, first, "JSON text", dicts=not is_sorted)
         return NOTHING
     return None
+
+
+def _take_sets(frame: Frame, values: Values, node: ast.expr, used: str) -> None:
+    """The order of the sets among these shows in what is made of them."""
+    if any(_is_open(atom) for atom in deep(values)):
+        frame.report_order(Hashed(frame.place(node), is_dict=False), used=used)
 
 
 def take_text(frame: Frame, values: Values, node: ast.expr) -> None:
@@ -181,6 +197,7 @@ def method(frame: Frame, receiver: Values, name: str, args: Args, node: ast.Call
             made = _of_hashed(frame, atom, name, target)
         elif isinstance(atom, Many):
             made = frozenset({atom}) if name in {"copy", "items", "values"} else atom.values
+            made = NOTHING if name in {"index", "count"} else made
         if made is not None:
             found = made if found is None else found | made
     return found
@@ -206,7 +223,9 @@ def _of_hashed(frame: Frame, atom: Hashed, name: str, target: ast.expr) -> Value
         frame.bind(target.id, frozenset(one for one in kept if not isinstance(one, Hashed)))
     elif atom.is_dict and name in {"items", "keys", "values"}:
         return frozenset({Hashed(atom.place, is_dict=False, chain=atom.chain)})
-    elif name in {"popitem", "index"} or (name == "pop" and not atom.is_dict):
+    elif name in {"popitem", "index", "popleft", "most_common"} or (
+        name == "pop" and not atom.is_dict
+    ):
         frame.report_order(atom, used=f"{name}()")
     elif name == "copy":
         return frozenset({atom})
@@ -228,21 +247,29 @@ def _mutate(frame: Frame, receiver: Values, name: str, args: Args, node: ast.Cal
     if name in {"extend", "extendleft"}:
         kept |= NOTHING.union(*(ordered(frame, values, node) for values in args.positional))
     if isinstance(target, ast.Name) and target.id in frame.names:
-        _grow_set(frame, target.id, name, node)
+        frame.bind(target.id, _grown(frame.names[target.id], name, node))
+    if isinstance(target, ast.Attribute):
+        for atom in frame.evaluate(target.value):
+            if isinstance(atom, Instance) and target.attr in atom.cls.attributes:
+                known = atom.cls.attributes
+                known[target.attr] = _grown(known[target.attr], name, node)
+            if isinstance(atom, Instance) and atom.is_shared and name in ORDERED_MUTATORS:
+                said = f"{ast.unparse(target)}.{name}()"
+                frame.report("EDL010", node, f"{said} changes state that all share")
     if isinstance(target, ast.Name) and target.id in frame.names and kept:
         held = kept if name in {"extend", "update"} else frozenset({Many(kept)})
         if not any(isinstance(atom, Unordered) for atom in receiver):
             frame.bind(target.id, frame.names[target.id] | held)
 
 
-def _grow_set(frame: Frame, target: str, name: str, node: ast.Call) -> None:
+def _grown(values: Values, name: str, node: ast.Call) -> Values:
     """A set of numbers that takes in something else is a set like any other."""
-    values = frame.names[target]
     fixed = {atom for atom in values if isinstance(atom, Unordered) and atom.is_stable}
-    if fixed and name in {"add", "update", "symmetric_difference_update"}:
-        if fixed == {Unordered("numbers")} and all(map(is_number, node.args)):
-            return
-        frame.bind(target, values.difference(fixed) | {Unordered()})
+    if not fixed or name not in {"add", "update", "symmetric_difference_update"}:
+        return values
+    if fixed == {Unordered("numbers")} and all(map(is_number, node.args)):
+        return values
+    return values.difference(fixed) | {Unordered()}
 
 
 # ---- Loops -----------------------------------------------------------------------------------

@@ -33,6 +33,7 @@ RETURNS = {
     "numpy.random.default_rng": "random.Random",
     "numpy.random.RandomState": "random.Random",
     "sqlite3.connect": "sqlite3.Connection",
+    "logging.getLogger": "logging.Logger",
     "requests.session": "requests.Session",
     "builtins.iter": "itertools.count",
     "itertools.count": "itertools.count",
@@ -107,12 +108,14 @@ MUTATORS = frozenset(
     """
     add append appendleft clear difference_update discard extend extendleft insert
     intersection_update move_to_end pop popitem popleft remove reverse rotate setdefault sort
-    subtract symmetric_difference_update update
+    subtract symmetric_difference_update update write writelines
     """.split()
 )
 CONTAINERS = frozenset(
     {"builtins.list", "builtins.dict", "builtins.set", "builtins.bytearray"}
     | {f"collections.{name}" for name in "Counter OrderedDict defaultdict deque".split()}
+    | {f"weakref.{name}" for name in "WeakKeyDictionary WeakSet WeakValueDictionary".split()}
+    | {"io.StringIO", "io.BytesIO", "threading.local", "types.SimpleNamespace", "array.array"}
 )
 
 

@@ -5,6 +5,7 @@ Absent: names of functions and modules, and attributes (`lint_names`).
 
 import ast
 from collections.abc import Iterator
+from dataclasses import replace
 
 from edda_testkit.lint_frames import Analysis
 from edda_testkit.lint_rules import AT_IMPORT, RULES
@@ -27,7 +28,7 @@ from edda_testkit.lint_values import (
     Values,
 )
 
-__all__ = ["annotated", "at_import", "lineage", "member", "values_of"]
+__all__ = ["annotated", "at_import", "is_generator", "lineage", "member", "values_of"]
 
 SETS = frozenset(
     {"builtins.set", "builtins.frozenset"}
@@ -58,16 +59,33 @@ def _shared(found: Values, value: ast.expr, analysis: Analysis, scope: Scope, na
         if isinstance(atom, Made) and atom.path in SHARED_WHEN_GLOBAL:
             kinds.add(Made(f"{atom.path.partition('@')[0]}@shared"))
             continue
-        kinds.add(atom)
         if isinstance(atom, Instance):
-            kinds.add(Shared(name, is_container=False))
+            kinds.update((replace(atom, is_shared=True), Shared(name, is_container=False)))
+            continue
+        kinds.add(atom)
     is_container = isinstance(value, DISPLAYS)
     if isinstance(value, ast.Call):
         makers = values_of(analysis, scope, value.func)
         is_container = any(isinstance(one, Known) and one.path in CONTAINERS for one in makers)
+    if scope.parent is None and is_generator(analysis, scope, value):
+        kinds.add(Made("builtins.generator@shared"))
     if is_container:
         kinds.add(Shared(name, is_container=True))
     return frozenset(kinds)
+
+
+def is_generator(analysis: Analysis, scope: Scope, node: ast.expr) -> bool:
+    """Whether an expression makes a generator: something that can be gone through once."""
+    if isinstance(node, ast.GeneratorExp):
+        return True
+    made = values_of(analysis, scope, node.func) if isinstance(node, ast.Call) else NOTHING
+    functions = [atom.node for atom in made if isinstance(atom, Function)]
+    return any(
+        isinstance(part, ast.Yield | ast.YieldFrom)
+        for function in functions
+        if isinstance(function, ast.FunctionDef)
+        for part in ast.walk(function)
+    )
 
 
 def _made_at_import(analysis: Analysis, scope: Scope, node: ast.expr) -> Values:

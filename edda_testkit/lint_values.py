@@ -36,11 +36,17 @@ __all__ = [
 
 
 class Scope:
-    """The names of a function (or a class, or a module) that functions inside it can see."""
+    """The names of a function (or a class, or a module) that functions inside it can see.
 
-    __slots__ = ("names", "parent", "source")
+    It `is_shared` if the function ran at import: whoever sees its names sees the same ones.
+    """
 
-    def __init__(self, source: Source, parent: "Scope | None" = None) -> None:
+    __slots__ = ("is_shared", "names", "parent", "source")
+
+    def __init__(
+        self, source: Source, parent: "Scope | None" = None, *, is_shared: bool = False
+    ) -> None:
+        self.is_shared = is_shared
         self.source = source
         self.parent = parent
         self.names: dict[str, Values] = {}
@@ -113,10 +119,14 @@ class Class:
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """An instance of a class whose source can be read. `after`: `super()` looks behind it."""
+    """An instance of a class whose source can be read. `after`: `super()` looks behind it.
+
+    One that `is_shared` was made at import: what its methods change, they change for all.
+    """
 
     cls: Class
     after: Class | None = None
+    is_shared: bool = False
 
 
 @dataclass(frozen=True, slots=True)

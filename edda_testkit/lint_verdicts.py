@@ -3,7 +3,7 @@
 import ast
 
 from edda_testkit.lint_frames import Analysis, Args
-from edda_testkit.lint_hazards import GIVEN_ENOUGH, LOCAL_TIME, OPENERS, READS, rule_of
+from edda_testkit.lint_hazards import GIVEN_ENOUGH, LOCAL_TIME, OPENERS, READS, TIMED, rule_of
 from edda_testkit.lint_tables import DO_NOT_CALL, DO_NOT_CALL_MODULES, same_name
 from edda_testkit.lint_types import values_of
 from edda_testkit.lint_values import NOTHING, Known, Made, Scope
@@ -15,12 +15,16 @@ def code_of(path: str, args: Args) -> str | None:
     """The rule that a call of `path` with these arguments breaks."""
     if (code := rule_of(path)) is not None:
         first = args.positional[0] if args.positional else NOTHING
-        in_memory = any(isinstance(a, Made) and a.path == "io.BytesIO" for a in first)
-        return None if in_memory and path in OPENERS else code
+        made = {atom.path for atom in first if isinstance(atom, Made)}
+        is_in_memory = "io.BytesIO" in made and path in OPENERS
+        is_dated = "zipfile.ZipInfo" in made  # `writestr` of a mere name takes the time of now
+        return None if is_in_memory or is_dated else code
     if not args.is_whole:
         return None
     if path in LOCAL_TIME:
         return "EDL305" if len(args.positional) >= LOCAL_TIME[path] else "EDL101"
+    if path in TIMED:
+        return "EDL701" if "timeout" in dict(args.keywords) or len(args.positional) > 1 else None
     if path in GIVEN_ENOUGH:
         code, count, keyword = GIVEN_ENOUGH[path]
         is_given = len(args.positional) >= count or keyword in dict(args.keywords)

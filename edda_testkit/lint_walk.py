@@ -17,13 +17,15 @@ from edda_testkit.lint_expressions import (
     worth,
 )
 from edda_testkit.lint_frames import Analysis, Frame
+from edda_testkit.lint_hooks import subclassing
 from edda_testkit.lint_names import attribute, imported, look_up
-from edda_testkit.lint_operators import dunder, refuse_pending
+from edda_testkit.lint_operators import iterate, truth
 from edda_testkit.lint_rules import RULES
 from edda_testkit.lint_sources import imports
 from edda_testkit.lint_types import annotated, values_of
 from edda_testkit.lint_values import (
     NOTHING,
+    Class,
     Hashed,
     Instance,
     Known,
@@ -109,6 +111,14 @@ def _raise(frame: Frame, node: ast.Raise) -> None:
     frame.is_quiet = was_quiet
 
 
+def _assert(frame: Frame, node: ast.Assert) -> None:
+    _test(frame, node.test)
+    if node.msg is not None:
+        frame.is_quiet, was_quiet = True, frame.is_quiet
+        evaluate(frame, node.msg)
+        frame.is_quiet = was_quiet
+
+
 def _return(frame: Frame, node: ast.Return) -> None:
     if node.value is not None:
         frame.summary.returns |= evaluate(frame, node.value)
@@ -130,7 +140,16 @@ def _assign(frame: Frame, node: ast.Assign) -> None:
                     return
     values_ = evaluate(frame, node.value)
     for target, _ in pairs:
+        if isinstance(target, ast.Attribute | ast.Name) and _mentions(node.value, target):
+            _count(frame, target)
         store(frame, target, values_)
+
+
+def _mentions(value: ast.expr, target: ast.expr) -> bool:
+    text = ast.unparse(target)
+    return any(
+        isinstance(one, type(target)) and ast.unparse(one) == text for one in ast.walk(value)
+    )
 
 
 def _ann_assign(frame: Frame, node: ast.AnnAssign) -> None:
@@ -150,9 +169,25 @@ def _aug_assign(frame: Frame, node: ast.AugAssign) -> None:
         kept: Values = frozenset(a for a in values if isinstance(a, Hashed))
         if isinstance(node.op, ast.Add):
             kept |= lint_order.ordered(frame, values, node.value)
+        _count(frame, node.target)
         store(frame, node.target, known | kept)
     else:
+        _count(frame, node.target)
         store(frame, node.target, values)
+
+
+def _count(frame: Frame, target: ast.expr) -> None:
+    """A new value is made from the old one: what it is depends on how often others did it."""
+    if isinstance(target, ast.Attribute):
+        for atom in evaluate(frame, target.value):
+            if isinstance(atom, Instance) and atom.is_shared:
+                frame.report("EDL010", target, f"{ast.unparse(target)} {RULES['EDL010'].title}")
+    elif isinstance(target, ast.Name) and target.id in frame.outer:
+        scope = frame.function.scope
+        while scope.parent is not None and target.id not in scope.names:
+            scope = scope.parent
+        if scope.is_shared:
+            frame.report("EDL010", target, f"the outer {target.id} {RULES['EDL010'].title}")
 
 
 def _if(frame: Frame, node: ast.If) -> None:
@@ -176,7 +211,7 @@ def _check_replaying(frame: Frame, node: ast.If) -> None:
 
 
 def _test(frame: Frame, node: ast.expr) -> None:
-    refuse_pending(frame, evaluate(frame, node), node)
+    truth(frame, evaluate(frame, node), node)
 
 
 def _while(frame: Frame, node: ast.While) -> None:
@@ -187,8 +222,7 @@ def _while(frame: Frame, node: ast.While) -> None:
 
 def _for(frame: Frame, node: ast.For | ast.AsyncFor) -> None:
     over = evaluate(frame, node.iter)
-    names = ("__aiter__",) if isinstance(node, ast.AsyncFor) else ("__iter__", "__getitem__")
-    over |= dunder(frame, over, names, node.iter)
+    over |= iterate(frame, over, node.iter, is_async=isinstance(node, ast.AsyncFor))
     if isinstance(node, ast.For):
         if lint_order.is_order_free(node, frame.function.node):
             _keep_order(frame, node, over)
@@ -300,12 +334,16 @@ def _import(frame: Frame, node: ast.Import | ast.ImportFrom) -> None:
 def _scope_words(frame: Frame, node: ast.Global | ast.Nonlocal) -> None:
     if isinstance(node, ast.Global):
         frame.globals.update(node.names)
+    else:
+        frame.outer.update(node.names)
 
 
 def _definition(frame: Frame, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> None:
     if isinstance(node, ast.ClassDef):
         for base in node.bases:
             evaluate(frame, base)
+        for hook in subclassing(frame.analysis, Class(node, frame.scope, node.name)):
+            invoke(frame, hook, node.bases[0] if node.bases else node.keywords[0].value)
     else:
         for default in (*node.args.defaults, *node.args.kw_defaults):
             if default is not None:
@@ -330,6 +368,7 @@ READERS: dict[type, Callable[..., None]] = {
     ast.Expr: _expr,
     ast.Return: _return,
     ast.Raise: _raise,
+    ast.Assert: _assert,
     ast.Assign: _assign,
     ast.AnnAssign: _ann_assign,
     ast.AugAssign: _aug_assign,

@@ -101,6 +101,7 @@ class Answer:
     is_finished: bool = True
     more: Sequence[str] = ()
     patches: Mapping[str, bool] = field(default_factory=dict)
+    hint: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +118,9 @@ class Judged:
         problem = self.answer.problem or ""
         if self.under is None:
             return problem
+        said = f"{problem}\n{self.answer.hint}" if self.answer.hint else problem
         return (
-            f"It does not replay with {self.under}.\n{problem}\n"
+            f"It does not replay with {self.under}.\n{said}\n"
             f"The code depends on something that is not in its history: the order of a set, the "
             f"environment, the local time, the locale. Sort the set; use ctx.now(); or make it an "
             f"activity."

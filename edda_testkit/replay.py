@@ -5,6 +5,7 @@ shifts the clock. The machine compares every ask; here is only decided what to r
 circumstances, and how to say what went wrong.
 """
 
+import importlib
 import os
 import random
 import re
@@ -22,7 +23,7 @@ from edda.workflow import Workflow
 from edda_testkit.errors import NotReplayableRun
 from edda_testkit.guard import Guard
 
-__all__ = ["check_replay", "elsewhere"]
+__all__ = ["check_replay", "elsewhere", "where_to_look"]
 
 # Events to feed to replays of one run: about half a second's worth.
 MOST_EVENTS = 25_000
@@ -47,6 +48,13 @@ def check_replay(
         for length in _prefixes(events):
             how = f"replayed from its first {length} of {len(events)} events"
             _replay(workflow, instance_id, events[:length], how)
+
+
+def where_to_look(workflow: Definition) -> str:
+    """What the lint sees in a workflow that did not replay; "" if nothing."""
+    # It is much code, and hardly a session needs it.
+    hints = importlib.import_module("edda_testkit.lint_hints")
+    return str(hints.hint(workflow.fn))
 
 
 def _prefixes(events: Sequence[Event]) -> list[int]:
@@ -78,12 +86,13 @@ def _replay(  # noqa: PLR0917 - its callers are above
             if not isinstance(event, Asked) or event.ask not in pending
         ]
     except EddaError as error:
-        raise NotReplayableRun(run, how, str(error)) from None
+        raise NotReplayableRun(run, how, str(error), where_to_look(workflow)) from None
     finally:
         machine.close()
     if fresh:
         asked = ", ".join(f"{event.kind} {event.id}" for event in fresh)
-        raise NotReplayableRun(run, how, f"It asks for more than its history has: {asked}.")
+        reason = f"It asks for more than its history has: {asked}."
+        raise NotReplayableRun(run, how, reason, where_to_look(workflow))
 
 
 # ---- Other circumstances -----------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """Workflows that look suspicious and are replayable: nobody may complain."""
 
+from pydantic import BaseModel, Field
 import abc
 import asyncio
 import base64
@@ -850,3 +851,126 @@ async def addresses_as_keys(ctx):
     names = {id(a): "a"}
     gc.collect()
     await keep(ctx, f"{id(a) in seen} {id(a) == id(b)} {names[id(a)]} {hash('x') == hash('x')}")
+
+
+# ---- Found by reading as somebody who had not seen the guard -------------------------------------
+
+
+class Dated(BaseModel):
+    name: str
+    at: datetime = Field(default_factory=datetime.now)
+
+
+FACTOR = decimal.Decimal("0.2")
+LEVELS = frozenset({"low", "high"})
+HANDLERS = {"upper": str.upper, "clock": time.time}
+MISSING = object()
+LOCK = threading.Lock()
+
+
+@workflow
+async def model_that_is_given_all(ctx):
+    made = Dated(name="a", at=ctx.now())
+    await keep(ctx, made.model_dump_json())
+
+
+@workflow
+async def set_in_a_line(ctx):
+    names = {"ann", "bob", "cyd"}
+    long = any(len(name) > 3 for name in names)
+    await keep(ctx, f"{long} {len({n.upper() for n in names})} {sorted(n for n in names)}")
+    await keep(ctx, str(all(name for name in names)) + min(names) + max(names))
+
+
+@workflow
+async def list_that_is_sorted_later(ctx):
+    names = list({"ann", "bob", "cyd"})
+    names.sort()
+    for name in names:
+        await keep(ctx, name)
+
+
+@workflow
+async def list_that_is_counted(ctx):
+    names = list({"ann", "bob", "cyd"})
+    ages = {name: len(name) for name in set(names)}
+    await keep(ctx, f"{len(names)} {ages['ann']}")
+    for name in sorted(ages):
+        await keep(ctx, name)
+
+
+@workflow
+async def heap_of_a_set(ctx):
+    names = list({"ann", "bob", "cyd"})
+    heapq.heapify(names)
+    while names:
+        await keep(ctx, heapq.heappop(names))
+
+
+@workflow
+async def set_that_shrinks(ctx):
+    left, done = {"ann", "bob", "cyd"}, set()
+    while len(done) < len(left):
+        name = min(left - done)
+        await keep(ctx, name)
+        done.add(name)
+
+
+@workflow
+async def address_for_people(ctx):
+    thing = object()
+    print(thing, id(thing), f"{id(thing):#x}")
+    ctx.logger.info(f"at {id(thing)} of {set('abc')}")
+    assert thing, f"{id(thing)}"
+    await keep(ctx, "a")
+
+
+@workflow
+async def names_of_tasks(ctx):
+    async def name():
+        return asyncio.current_task().get_name()
+
+    await keep(ctx, await asyncio.create_task(name(), name="mine"))
+
+
+@workflow
+async def constants_of_a_module(ctx):
+    level = "low" if "low" in LEVELS else "none"
+    await keep(ctx, f"{FACTOR * 2} {level} {HANDLERS['upper']('a')} {os.sep} {sys.maxsize}")
+    with LOCK:
+        await keep(ctx, "b" if ctx is not MISSING else "c")
+
+
+@workflow
+async def words_that_look_like_clocks(ctx):
+    class Clock:
+        def __init__(self, time):
+            self.time = time
+
+        def now(self):
+            return self.time
+
+        def sleep(self, seconds):
+            self.time += seconds
+
+    clock, random, uuid4 = Clock(5), 4, "fixed"
+    clock.sleep(3)
+    await keep(ctx, f"{clock.now()} {random} {uuid4}")
+
+
+@workflow
+async def seeded_at_last(ctx):
+    dice = random.Random()
+    dice.seed(7)
+    await keep(ctx, str(dice.random()))
+    await keep(ctx, str(random.Random(ctx.instance_id).random()))
+
+
+@workflow
+async def queues_of_ones_own(ctx):
+    ordered = queue.PriorityQueue()
+    ordered.put("b")
+    ordered.put("a")
+    await keep(ctx, ordered.get())
+    left = collections.deque(["a", "b"])
+    await keep(ctx, left.popleft())

@@ -1,5 +1,14 @@
 """Workflows that do what no replay can repeat. `# PLANT <name>: <category>` marks the line."""
 
+from pydantic import BaseModel, Field
+from collections import deque
+from functools import lru_cache
+import select
+import logging
+import importlib.metadata
+import itertools
+import io
+import ctypes
 import asyncio
 import configparser
 import datetime as dt
@@ -789,7 +798,7 @@ async def read_at_import(ctx):
 
 @workflow
 async def computed_at_import(ctx):
-    await keep(ctx, tomorrow.isoformat())  # PLANT computed_at_import: state
+    await keep(ctx, tomorrow.isoformat())  # PLANT computed_at_import: clock
 
 
 @workflow
@@ -925,7 +934,7 @@ async def changes_environment(ctx):
 
 @workflow
 async def zone_name(ctx):
-    await keep(ctx, str(time.tzname))  # PLANT zone_name: state
+    await keep(ctx, str(time.tzname))  # PLANT zone_name: environment
 
 
 @workflow
@@ -1061,3 +1070,206 @@ async def sorts_by_address(ctx):
 async def key_of_addresses(ctx):
     things = sorted([Order(1), Order(2)], key=lambda one: id(one))  # PLANT key_of_addresses: hash
     await keep(ctx, str(things[0].number))
+
+
+# ---- Found by reading as somebody who had not seen the guard -------------------------------------
+
+
+class Stamped(BaseModel):
+    name: str
+    at: datetime = Field(default_factory=datetime.now)
+
+
+class Labelled(BaseModel):
+    tags: set[str]
+
+
+class Setting:
+    run = uuid.uuid4().hex
+
+
+cached_clock = lru_cache(time.time)
+BORN = str(time.time())
+ZONE = os.environ.get("TZ", "UTC")
+RING = itertools.cycle(["a", "b", "c"])
+LINES = io.StringIO()
+
+
+def names_of_people():
+    return {"ann", "bob", "cyd", "dan"}
+
+
+def counting():
+    n = 0
+
+    def count():
+        nonlocal n
+        n += 1  # PLANT shared_closure: state
+        return n
+
+    return count
+
+
+count_up = counting()
+
+
+class Tally:
+    def __init__(self):
+        self.n = 0
+
+    def next(self):
+        self.n += 1  # PLANT shared_instance: state
+        return self.n
+
+
+TALLY = Tally()
+
+
+@workflow
+async def model_made_by_the_clock(ctx):
+    made = Stamped(name="a")  # PLANT model_made_by_the_clock: clock
+    await keep(ctx, made.at.isoformat())
+
+
+@workflow
+async def cached_builtin(ctx):
+    await keep(ctx, str(cached_clock()))  # PLANT cached_builtin: clock
+
+
+@workflow
+async def record_of_a_log(ctx):
+    record = logging.LogRecord("a", 20, "a.py", 1, "said", (), None)  # PLANT record_of_a_log: clock
+    await keep(ctx, str(record.created))
+
+
+@workflow
+async def list_made_before(ctx):
+    names = list({"ann", "bob", "cyd", "dan"})  # PLANT list_made_before: hash
+    for name in names:
+        await keep(ctx, name)
+
+
+@workflow
+async def text_of_a_set(ctx):
+    names = {"ann", "bob", "cyd", "dan"}
+    await keep(ctx, f"for {names}")  # PLANT text_of_a_set: hash
+
+
+@workflow
+async def unpacked_set(ctx):
+    first, *_ = {"ann", "bob", "cyd", "dan"}  # PLANT unpacked_set: hash
+    await keep(ctx, first)
+
+
+@workflow
+async def queue_of_a_set(ctx):
+    left = deque({"ann", "bob", "cyd", "dan"})  # PLANT queue_of_a_set: hash
+    while left:
+        await keep(ctx, left.popleft())
+
+
+@workflow
+async def chained_set(ctx):
+    names = [*itertools.chain(["eve"], {"ann", "bob", "cyd"})]  # PLANT chained_set: hash
+    await keep(ctx, str(names))
+
+
+@workflow
+async def head_of_a_loop(ctx):
+    for name in {"ann", "bob", "cyd", "dan"}:  # PLANT head_of_a_loop: hash
+        said = name.upper()
+        await keep(ctx, said)
+
+
+@workflow
+async def all_tasks(ctx):
+    tasks = [asyncio.create_task(keep(ctx, name)) for name in "abc"]
+    for task in asyncio.all_tasks():  # PLANT all_tasks: asyncio
+        if task in tasks:
+            await task
+
+
+@workflow
+async def set_of_a_helper(ctx):
+    for name in names_of_people():  # PLANT set_of_a_helper: hash
+        await keep(ctx, name)
+
+
+@workflow
+async def model_with_a_set(ctx):
+    made = Labelled(tags={"ann", "bob", "cyd", "dan"})
+    await keep(ctx, made.model_dump_json())  # PLANT model_with_a_set: hash
+
+
+@workflow
+async def result_in_set_order(ctx) -> list[str]:
+    await keep(ctx, "a")
+    return list({"ann", "bob", "cyd", "dan"})  # PLANT result_in_set_order: hash
+
+
+@workflow
+async def unseeded_here(ctx):
+    dice = random.Random()  # PLANT unseeded_here: random
+    await keep(ctx, str(dice.random()))
+
+
+@workflow
+async def made_at_import(ctx):
+    await keep(ctx, BORN)  # PLANT made_at_import: clock
+
+
+@workflow
+async def environment_at_import(ctx):
+    await keep(ctx, ZONE)  # PLANT environment_at_import: environment
+
+
+@workflow
+async def attribute_at_import(ctx):
+    await keep(ctx, Setting.run)  # PLANT attribute_at_import: random
+
+
+@workflow
+async def arguments_of_the_process(ctx):
+    await keep(ctx, sys.argv[0])  # PLANT arguments_of_the_process: environment
+
+
+@workflow
+async def shared_closure(ctx):
+    await keep(ctx, str(count_up()))
+
+
+@workflow
+async def shared_instance(ctx):
+    await keep(ctx, str(TALLY.next()))
+
+
+@workflow
+async def shared_ring(ctx):
+    await keep(ctx, next(RING))  # PLANT shared_ring: state
+
+
+@workflow
+async def shared_text(ctx):
+    LINES.write("a")  # PLANT shared_text: state
+    await keep(ctx, LINES.getvalue())
+
+
+@workflow
+async def version_of_a_package(ctx):
+    await keep(ctx, importlib.metadata.version("pydantic"))  # PLANT version_of_a_package: files
+
+
+@workflow
+async def loads_a_library(ctx):
+    library = ctypes.CDLL(None)  # PLANT loads_a_library: process
+    await keep(ctx, str(library.getpid()))
+
+
+@workflow
+async def selects(ctx):
+    await keep(ctx, str(select.select([], [], [], 0)))  # PLANT selects: network
+
+
+@workflow
+async def size_of_an_object(ctx):
+    await keep(ctx, str(sys.getsizeof({})))  # PLANT size_of_an_object: process

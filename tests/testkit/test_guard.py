@@ -40,11 +40,11 @@ HERE = "tests/testkit/test_guard.py"
 MARK = re.compile(r"# PLANT (\w+): (\w+)")
 # What only another interpreter shows: benchmarks/determinism.py starts some.
 NEED_A_CHILD = {
-    "computed_at_import",
-    "dict_of_a_set",
-    "list_of_a_set",
     "longest_of_a_set",
+    "model_with_a_set",
     "read_at_import",
+    "result_in_set_order",
+    "set_of_a_helper",
 }
 
 
@@ -592,6 +592,86 @@ def test_a_comment_on_any_line_of_the_chain_allows():
 
     with Simulation() as sim:
         sim.start(allowed)
+
+
+def test_a_loop_over_a_set_is_shown_with_the_ask_in_it():
+    """The line of the loop is the one to look at; the chain also has the line that asks."""
+
+    @workflow
+    async def loops(ctx):
+        people = {"ann", "bob", "cyd"}
+        for name in people:
+            upper = name.upper()
+            await keep(ctx, upper)
+
+    with pytest.raises(NondeterministicCall) as error, Simulation() as sim:
+        sim.start(loops)
+    assert error.value.line == line_of("for name in people:")
+    ask = line_of("await keep(ctx, upper)")
+    assert list(error.value.chain[:2]) == [
+        f"{HERE}:{error.value.line} in {loops.fn.__qualname__}",
+        f"{HERE}:{ask} in {loops.fn.__qualname__}",
+    ]
+
+
+def test_an_ask_in_a_loop_over_a_set_may_be_allowed_at_either_line():
+    """A comment counts at the loop, and at the ask that it is about."""
+
+    @workflow
+    async def at_the_loop(ctx):
+        names = {"ann", "bob"}
+        for name in names:  # edda: allow[hash]
+            said = name.upper()
+            await keep(ctx, said)
+
+    @workflow
+    async def at_the_ask(ctx):
+        names = {"ann", "bob"}
+        for name in names:
+            said = name.upper()
+            await keep(ctx, said)  # edda: allow[hash]
+
+    with Simulation(replay=False) as sim:
+        assert sim.start(at_the_loop).status == "completed"
+        assert sim.start(at_the_ask).status == "completed"
+
+
+BORN = time.time()
+KNOWN = time.time()  # edda: allow[clock]
+
+
+def test_a_global_that_a_clock_made_at_import_is_found_where_it_is_asked_with():
+    """Its name, the call that made it and that line are told; a comment there allows it."""
+
+    @workflow
+    async def stale(ctx):
+        await keep(ctx, str(BORN))
+
+    @workflow
+    async def known(ctx):
+        await keep(ctx, str(KNOWN))
+
+    with Simulation() as sim:
+        assert sim.start(known).status == "completed"
+    with pytest.raises(NondeterministicCall) as error, Simulation() as sim:
+        sim.start(stale)
+    made = line_of("BORN = time.time()")
+    assert error.value.call == f"for BORN, which time.time() made at import (line {made}),"
+
+
+def test_a_generator_without_a_seed_is_shown_where_it_was_made():
+    """The draw is what is wrong, and the line that forgot the seed is where to mend it."""
+
+    @workflow
+    async def unseeded(ctx):
+        dice = random.Random()
+        await keep(ctx, "a")
+        await keep(ctx, str(dice.random()))
+
+    with pytest.raises(NondeterministicCall) as error, Simulation() as sim:
+        sim.start(unseeded)
+    made = line_of("dice = random.Random()")
+    assert f"random() of a generator without a seed, made at {HERE}:{made}" in str(error.value)
 
 
 def test_another_category_does_not_allow():

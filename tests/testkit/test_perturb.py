@@ -168,6 +168,7 @@ def test_the_order_of_a_set_is_found_and_the_hash_seed_named(batch):
     assert "does not replay with PYTHONHASHSEED=" in judged.message
     assert "has other arguments" in judged.message
     assert "Sort the set" in judged.message
+    assert "EDL801 this loop takes the order of a set" in judged.message
 
 
 @pytest.mark.parametrize(

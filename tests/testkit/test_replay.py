@@ -1,6 +1,7 @@
 """Every passing test is a replay test: what is not replayable is found and named."""
 
 import random
+import re
 from datetime import UTC, datetime
 
 import pytest
@@ -54,6 +55,24 @@ def test_what_depends_on_the_world_is_not_replayable(wf):
     assert str(error.value).startswith(
         f"The test passes, but is not replayable: {wf.name} 'R', replayed from scratch"
     )
+
+
+def test_the_line_that_changes_a_global_is_told():
+    """The replay shows the ask that differs; what the lint sees shows why it does."""
+    with pytest.raises(NotReplayableRun) as error, Simulation(guard="off") as sim:
+        sim.start(counts)
+    assert "The lint sees in it:" in str(error.value)
+    assert re.search(r"test_replay\.py:\d+: EDL010 ", str(error.value))
+
+
+def test_code_without_a_file_is_told_without_a_hint():
+    """Where there is no source to read, the divergence is told all the same."""
+    names: dict[str, object] = {"workflow": workflow, "double": double, "made": iter(range(9))}
+    source = "@workflow\nasync def typed_in(ctx):\n    return await double(ctx, next(made))\n"
+    exec(compile(source, "<typed in>", "exec"), names)
+    with pytest.raises(NotReplayableRun) as error, Simulation(guard="off") as sim:
+        sim.start(names["typed_in"])
+    assert "The lint sees" not in str(error.value)
 
 
 def test_replay_can_be_turned_off():
