@@ -68,14 +68,14 @@ class Chain:
 
     def allowed(self) -> set[str]:
         """The categories that comments on its lines allow."""
-        found = {name for frame in self.own for name in allowed_at(frame, frame.f_lineno)}
+        found = {name for frame in self.own for name in allowed_at(frame, line_in(frame))}
         return found.union(allowed_at(self.own[-1], self.line))
 
     def lines(self) -> list[str]:
         """A line for each frame: where, and in which function; two if it is not where it is at."""
         last = self.own[-1]
         found = [f"{shown(frame)} in {frame.f_code.co_qualname}" for frame in self.frames]
-        if self.line != last.f_lineno:
+        if self.line != line_in(last):
             found.insert(self.frames.index(last), f"{self.site} in {last.f_code.co_qualname}")
         return found
 
@@ -129,7 +129,7 @@ def is_elsewhere(name: str) -> bool:
 
 def shown(frame: FrameType) -> str:
     """`file:line`, the file relative to the working directory if it is below it."""
-    return f"{short(frame.f_code.co_filename)}:{frame.f_lineno}"
+    return f"{short(frame.f_code.co_filename)}:{line_in(frame)}"
 
 
 @lru_cache(maxsize=4096)
