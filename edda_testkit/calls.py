@@ -22,6 +22,7 @@ from edda.errands import Errand
 from edda.errors import DecodingError
 from edda.ports import Call as EngineCall
 from edda.turn import Step, Turn
+from edda_testkit.between import between_effects
 from edda_testkit.chance import Chance
 from edda_testkit.clock import VirtualClock, VirtualLoop, off_the_loop
 from edda_testkit.doors import SimulatedStore
@@ -134,6 +135,8 @@ class Calls:
             self._had_effect(worker, turn, call.id)
             return
         function = activity.fn if stub is None else stub
+        if stub is None and self.chance.strikes_inside:
+            function = between_effects(function, partial(self.chance.between, worker))
         if not activity.is_async:
             function = off_the_loop(function)
         perform = self._perform(worker, turn, call, function)
@@ -203,6 +206,8 @@ class Calls:
             else:
                 worker.loop.run_ready()
         self.chance.in_call = False
+        if self.broken:
+            return
         while worker.ended:
             self._had_effect(worker, *worker.ended.pop(0))
         if worker.tasks:

@@ -1,9 +1,9 @@
 """What chance does to a simulation: which move comes next, and what is injected.
 
 The driver asks here at each of its choice points; the schedule's source answers. Crashes strike
-after a commit, after an effect, and wherever an activity awaits: a crash before any of these
-leaves what the one after the last left. Where nothing has changed since the last time, or
-nothing would be lost, none is offered.
+after a commit, after an effect, and wherever an activity awaits, if asked for also between two of
+its effects: a crash before any of these leaves what the one after the last left. Where nothing has
+changed since the last time, or nothing would be lost, none is offered.
 
 It also keeps the ledger: how often each call was executed, and how often its effect was lost.
 """
@@ -170,6 +170,20 @@ class Chance:
         if self.explores:
             self._version += 1
             self._offer_crash(worker)
+
+    @property
+    def strikes_inside(self) -> bool:
+        """Whether the schedule may still kill a worker between two effects of one call."""
+        return self.explores and self._crashes > 0 and self._source.options.inside_activities
+
+    def between(self, worker: Worker, place: str) -> None:
+        """A call has had an effect, and is about to have another. Raises `Crashed`."""
+        self._version += 1
+        try:
+            self._offer_crash(worker)
+        except Crashed:
+            self._tell(f"✂ before {place}, in the middle of the activity")
+            raise
 
     @property
     def delays(self) -> bool:

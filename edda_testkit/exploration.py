@@ -58,6 +58,7 @@ def explore(
     reorder: bool = True,
     faults: int = 0,
     delays: int = 0,
+    inside_activities: bool = False,
     workers: int = 1,
     duplicate_ids: Literal["same", "fresh"] = "same",
     max_schedules: int = MAX_SCHEDULES,
@@ -71,9 +72,10 @@ def explore(
     """Run a test, or `scenario(sim)`, once for each schedule, each with a fresh simulation.
 
     Up to `crashes` crashes, `duplicates` redeliveries, `faults` of the store and of leases, and
-    `delays` of events, answers and timers strike in each. All schedules are tried if that takes no
-    more than `max_schedules` and `budget_seconds` (of real time), else some, by `seed`. `reuse`
-    names function-scoped fixtures of the test that may be shared by all. Without a test in hand
+    `delays` of events, answers and timers strike in each; with `inside_activities` crashes also
+    between two effects of one activity. All schedules are tried if that takes no more than
+    `max_schedules` and `budget_seconds` (of real time), else some, by `seed`. `reuse` names
+    function-scoped fixtures of the test that may be shared by all. Without a test in hand
     it returns an `Exploration` (`.tried .total .exhaustive .seed`), or raises what the scenario
     raised, with the schedule in its notes; `schedule` runs that one alone, `simulation` holds
     options of `Simulation`.
@@ -85,6 +87,7 @@ def explore(
         reorder=reorder,
         faults=faults,
         delays=delays,
+        inside_activities=inside_activities,
         workers=workers,
         duplicate_ids=duplicate_ids,
     )
@@ -110,6 +113,7 @@ def check_crashes(
     scenario: Scenario,
     *,
     crashes: int = 1,
+    inside_activities: bool = False,
     workers: int = 1,
     outcomes: Collection[Any] | None = None,
     max_schedules: int = MAX_SCHEDULES,
@@ -119,13 +123,19 @@ def check_crashes(
 ) -> Exploration:
     """Run `scenario(sim)` with a crash at every point, and compare how it comes out.
 
+    With `inside_activities` two effects of one activity have a point between them.
     What it returns, and every run's status and result, must be as without a crash, or what it
     returns must be among `outcomes`. No call is executed more often than its attempts and the
     crashes between an effect and its commit account for. Raises `CrashChangedOutcome`.
     """
     __tracebackhide__ = True
     explorer = Explorer(
-        Options(crashes=crashes, workers=workers, reorder=False),
+        Options(
+            crashes=crashes,
+            inside_activities=inside_activities,
+            workers=workers,
+            reorder=False,
+        ),
         max_schedules=max_schedules,
         budget_seconds=budget_seconds,
     )

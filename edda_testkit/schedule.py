@@ -48,6 +48,7 @@ Kind = Literal["default", "recorded", "random", "pct", "tape"]
 class Options:
     """What a simulation may choose: how many crashes, duplicates, ... and the order.
 
+    With `inside_activities` crashes strike also between two effects of one (`between`).
     `is_coarse` leaves out reorderings that nobody can tell apart (`exploration` says when).
     """
 
@@ -59,6 +60,7 @@ class Options:
     duplicate_ids: Literal["same", "fresh"] = "same"
     is_coarse: bool = False
     delays: int = 0
+    inside_activities: bool = False
 
     def __post_init__(self) -> None:
         for name in ("crashes", "duplicates", "faults", "delays", "workers"):
@@ -122,7 +124,8 @@ class Schedule:
         options = self.options
         flags = options.reorder | (options.duplicate_ids == "fresh") << 1 | options.is_coarse << 2
         delays = [options.delays] if options.delays else []
-        numbers = [DEFAULT_VERSION, flags | bool(delays) << 3, options.crashes, options.duplicates]
+        flags |= bool(delays) << 3 | options.inside_activities << 4
+        numbers = [DEFAULT_VERSION, flags, options.crashes, options.duplicates]
         numbers += [options.faults, options.workers, *delays, len(self.deviations)]
         position = 0
         for one in self.deviations:
@@ -169,7 +172,7 @@ class Schedule:
             if not 0 < choice < among:
                 raise damaged
             position += gap + 1
-        if flags > 15 or workers < 1 or delays < 0:
+        if flags > 31 or workers < 1 or delays < 0:
             raise damaged
         options = Options(
             crashes=crashes,
@@ -180,6 +183,7 @@ class Schedule:
             duplicate_ids="fresh" if flags & 2 else "same",
             is_coarse=bool(flags & 4),
             delays=delays,
+            inside_activities=bool(flags & 16),
         )
         return cls("recorded", deviations=tuple(deviations), options=options)
 

@@ -214,6 +214,7 @@ def schedules(
     reorder: bool = True,
     faults: int = 0,
     delays: int = 0,
+    inside_activities: bool = False,
     workers: int = 1,
     duplicate_ids: Literal["same", "fresh"] = "same",
     max_deviations: int = 6,
@@ -229,6 +230,7 @@ def schedules(
         reorder=reorder,
         faults=faults,
         delays=delays,
+        inside_activities=inside_activities,
         workers=workers,
         duplicate_ids=duplicate_ids,
     )

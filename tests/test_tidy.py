@@ -58,6 +58,7 @@ BROAD_EXCEPTS: dict[str, str] = {  # "edda.room"
     "edda.workflow": "a workflow may raise anything; what it did is undone, and it goes on",
     "edda.outbox": "a message that cannot be sent is kept and tried again",
     "edda.announcing": "what a hook raises goes to the log and changes no run",
+    "edda_testkit.between": "what is thrown into an activity's coroutine goes on into it",
     "edda_testkit.strategies_judge": "a model's own validators may raise anything: a refusal",
     "edda_testkit.strategies_pydantic": "a model's own validators may raise anything: a refusal",
     "edda.app": "the composition root closes what it opened, whatever happened",
