@@ -335,6 +335,31 @@ def test_a_bad_document_is_refused(document, text):
     assert str(caught.value) == text
 
 
+@pytest.mark.parametrize(
+    "found", ["edda-history/0", "edda-history/1.0", "", None, 1, FORMAT.upper()]
+)
+def test_another_format_is_refused(found):
+    """The format is compared whole: neither an earlier nor a later one is read."""
+    with pytest.raises(HistoryFormatError, match="not a history that this version reads"):
+        from_document({"format": found, "events": [START]})
+
+
+@pytest.mark.parametrize("seq", [-1, 1, 300, "0", None])
+def test_an_event_out_of_place_is_refused(seq):
+    """The number of an event is its place, neither before it nor after."""
+    with pytest.raises(HistoryFormatError, match=r"its seq is .* where 0 is expected"):
+        from_document({"format": FORMAT, "events": [START | {"seq": seq}]})
+
+
+def test_a_long_document_with_its_numbers_is_read():
+    """Numbers are compared as numbers, in long histories too."""
+    count = 400
+    asked = {"kind": "cancel_requested", "at": T0.isoformat()}
+    entries = [START, *(asked for _ in range(count))]
+    numbered = [entry | {"seq": int(str(index))} for index, entry in enumerate(entries)]
+    assert len(from_document({"format": FORMAT, "events": numbered})) == count + 1
+
+
 @pytest.mark.parametrize("entry", [None, 5, "text", [], ["kind"], {"kind": [], "at": "x"}])
 def test_an_entry_that_is_no_event_is_refused(entry):
     """Whatever stands where an event should, the error is ours and names its place."""
