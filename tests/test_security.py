@@ -48,6 +48,8 @@ RUNS_CODE = {
     "edda_testkit.__init__: importlib.import_module": "rooms of our own, from a table of ours",
     "edda_testkit.child: importlib.import_module": "the module of a golden file, which is code",
     "edda_testkit.freeze_stacks: importlib.import_module": "freezegun, by a literal name",
+    "edda_testkit.guard_asks: import pickle": "its `dumps`, to know it when users call it",
+    "edda_testkit.replay: importlib.import_module": "a room of our own, by a literal name",
     "edda_testkit.histories: importlib.import_module": "the module of a golden file, which is code",
     "edda_testkit.histories: importlib.util.spec_from_file_location": "the same, beside the file",
     "edda_testkit.perturb: subprocess.Popen": "this interpreter, on code of ours",
