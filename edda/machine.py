@@ -260,7 +260,8 @@ class Machine:
                     context=Context(),
                 )
             case CancelRequested():
-                if self._root is not None:
+                # What is being undone is undone to the end.
+                if self._root is not None and not self.is_compensating:
                     self._root.cancel()
             case _:  # pragma: no cover
                 assert_never(event)

@@ -130,6 +130,9 @@ class Worker:
             created = await self._store.inner.create(
                 NewInstance(instance_id, workflow, started, self.id, self.lease_seconds)
             )
+        except BaseException:  # also a cancellation: it goes to the caller
+            self._awake.set()  # it may be stored, and leased to us: it is due when that lapses
+            raise
         finally:
             self._reserved -= 1
         if created.claimed is not None:
@@ -218,6 +221,7 @@ class Worker:
     async def _renew_for_ever(self) -> None:
         while True:
             await asyncio.sleep(self.lease_seconds / 3)
+            self._notice_the_time()
             leases = [run.lease for run in self._running.values()]
             if not leases:
                 continue
@@ -236,6 +240,16 @@ class Worker:
                 if lost and run is not None and run.lease is lease and run.task is not None:
                     logger.warning("Lost the lease of %s; its turn is dropped", lease.instance_id)
                     run.task.cancel()
+
+    def _notice_the_time(self) -> None:
+        """Look at what is due and did not ring: the clock was set, or the machine has slept."""
+        now = self._clock.now()
+        if self._alarm is not None and self._alarm_at is not None and self._alarm_at <= now:
+            self._alarm.cancel()
+            self._ring()
+        for run in self._running.values():
+            if run.due is not None and run.due <= now:
+                run.poke()
 
     # ---- One turn --------------------------------------------------------------------------------
 
@@ -264,7 +278,8 @@ class Worker:
         except Exception:  # goes to the log; the lease lapses and the instance is tried again
             logger.exception("The turn of %s broke", instance_id)
         finally:
-            for task in run.calls.values():
+            calls, run.calls = run.calls, {}
+            for task in calls.values():
                 task.cancel()
             if self._running.get(instance_id) is run:
                 del self._running[instance_id]
@@ -294,7 +309,8 @@ class Worker:
 
     async def _something(self, turn: Turn, run: "_Run") -> None:
         """Wait until something came, or something of the turn's own is due."""
-        if (due := turn.due) is None:
+        run.due = due = turn.due
+        if due is None:
             await run.something.wait()
             return
         seconds = (due - self._clock.now()).total_seconds()
@@ -330,7 +346,11 @@ class Worker:
                 outcome = await self._transact(call, turn, run)
             else:
                 outcome = await self._activities.attempt(call)
-        except Exception as error:  # goes to the workflow: a door that raises must not hang it
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # goes to the workflow, which must not hang for any of them
+            if call.id not in run.calls:
+                raise  # we have dropped it
             outcome = Failure(encode_error(error))
         if run.calls.pop(call.id, None) is not None and outcome is not None:
             run.answers.append((call.id, outcome))
@@ -366,6 +386,7 @@ class _Run:
         "answers",
         "broken",
         "calls",
+        "due",
         "is_poked",
         "last",
         "lease",
@@ -380,6 +401,7 @@ class _Run:
         self.calls: dict[str, asyncio.Task[None]] = {}
         self.answers: list[tuple[str, Result | Failure]] = []
         self.is_poked = False
+        self.due: datetime | None = None
         self.broken: Exception | None = None
         self.last: Step | None = None
         self.lock = asyncio.Lock()  # one thing at a time happens to the turn
