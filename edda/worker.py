@@ -126,6 +126,7 @@ class Worker:
             self._awake.set()
             return created
         self._reserved += 1
+        now = self._clock.now()
         try:
             created = await self._store.inner.create(
                 NewInstance(instance_id, workflow, started, self.id, self.lease_seconds)
@@ -136,10 +137,10 @@ class Worker:
         finally:
             self._reserved -= 1
         if created.claimed is not None:
-            self._adopt(created.claimed)
+            self._adopt(created.claimed, now)
         return created
 
-    def _adopt(self, claimed: Claimed) -> None:
+    def _adopt(self, claimed: Claimed, seen_at: datetime) -> None:
         """Drive the turn of an instance that is leased to this worker."""
         instance_id = claimed.lease.instance_id
         old = self._running.get(instance_id)
@@ -148,7 +149,7 @@ class Worker:
         run = _Run(claimed.lease)
         self._running[instance_id] = run
         run.task = asyncio.create_task(
-            self._drive(claimed, run),
+            self._drive(claimed, run, seen_at),
             name=f"turn-{instance_id}",
             # The worker's own: who called `start` may have another app in mind.
             context=self._context.copy(),
@@ -191,6 +192,7 @@ class Worker:
             return  # the end of a turn wakes us
         names = self._names()
         self._reserved += limit
+        now = self._clock.now()
         try:
             claimed = await self._store.inner.claim(
                 self.id, names, limit=limit, lease_seconds=self.lease_seconds
@@ -198,7 +200,7 @@ class Worker:
         finally:
             self._reserved -= limit
         for one in claimed:
-            self._adopt(one)
+            self._adopt(one, now)
         if len(claimed) == limit:
             self._awake.set()  # there may be more
         else:
@@ -253,7 +255,7 @@ class Worker:
 
     # ---- One turn --------------------------------------------------------------------------------
 
-    async def _drive(self, claimed: Claimed, run: "_Run") -> None:
+    async def _drive(self, claimed: Claimed, run: "_Run", seen_at: datetime) -> None:
         instance_id = claimed.lease.instance_id
         has_ended = False
         try:
@@ -264,6 +266,7 @@ class Worker:
                 clock=self._clock,
                 retry_policy=self._retry_policy,
                 models=self._models,
+                seen_at=seen_at,
                 observe=self._hooks.observe,
             )
             try:
