@@ -214,11 +214,12 @@ class EddaApp:
             if self._worker is not None:
                 await self._worker.close()
         finally:
+            worker, self._worker = self._worker, None
             self.is_open = self._is_closing = False
-            self._worker = None
             current.forget(self)
             self._tell_all()
-            await self.relay.close()
+            if worker is not None:
+                await self.relay.close()
             await self.hooks.drain()
             await self.store.close()
 

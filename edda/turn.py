@@ -49,6 +49,7 @@ from edda.history import (
     CancelRequested,
     Event,
     Refused,
+    Unsubscribed,
     Withdrawn,
 )
 from edda.machine import Machine, Question
@@ -311,8 +312,10 @@ class Turn:
         ask = opened.ask
         outcome: Answer = Result(message.envelope.text)
         if isinstance(ask, ResultAsk):
-            outcome = answer_of_end(message.envelope)
-        elif isinstance(ask, EventAsk) and opened.definition is not None:
+            # It is not taken: a child that is run again, by its id, has ended as it did before.
+            self._feed_answer(opened, answer_of_end(message.envelope), message=message.position)
+            return
+        if isinstance(ask, EventAsk) and opened.definition is not None:
             try:
                 received(message.envelope.text, opened.definition)
             except InvalidEventError as error:
@@ -489,6 +492,11 @@ class Turn:
             messages=() if end is None else (end,),
             cancels=self._given_up(),
             restart=restart,
+            renewed=tuple(
+                CHANNEL + event.id
+                for event in self._events
+                if isinstance(event, Unsubscribed) and event.id in machine.subscriptions
+            ),
         )
 
     def _given_up(self) -> tuple[str, ...]:

@@ -134,7 +134,7 @@ class MemoryStore:
         if commit.restart is not None:
             row.events = [commit.restart]
             row.cancel_recorded = False
-        self._log.subscribe(row, () if is_final else commit.subscriptions)
+        self._log.subscribe(row, () if is_final else commit.subscriptions, commit.renewed)
         row.due = commit.due
         woken = self._log.register(row, () if is_final else commit.waits)
         woken += self._send_out(commit)

@@ -9,7 +9,7 @@ something to do by what they did; waking those is the store's.
 import json
 import logging
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from heapq import heappop, heappush
@@ -17,7 +17,7 @@ from itertools import chain, takewhile
 from typing import get_args
 
 from edda.commands import Mode, Outcome
-from edda.events import Envelope, match_values
+from edda.events import ENDED, Envelope, match_values
 from edda.history import Event
 from edda.ports import Expired, Lease, Message, Status, Subscription, Wait
 
@@ -157,6 +157,7 @@ class Log:
 
     def end(self, row: Row) -> None:
         """An instance has ended, and waits for nothing any more."""
+        row.taken.clear()
         del self._live[row.workflow][row.id]
 
     def take(self, row: Row, positions: Iterable[int]) -> None:
@@ -169,15 +170,17 @@ class Log:
             row.inbox.pop(position, None)
             self._read.add(position)
 
-    def subscribe(self, row: Row, subscriptions: Iterable[Subscription]) -> None:
-        """Make these the channels that an instance reads."""
+    def subscribe(
+        self, row: Row, subscriptions: Iterable[Subscription], renewed: Sequence[str] = ()
+    ) -> None:
+        """Make these the channels that an instance reads; those `renewed` from here on."""
         known, row.subscriptions = row.subscriptions, {}
         wanted = {one.type: one.mode for one in subscriptions}
         for type, (mode, _) in known.items():
-            if wanted.get(type) != mode:
+            if wanted.get(type) != mode or type in renewed:
                 del self._readers[type, mode][row.id]
         for type, mode in wanted.items():
-            if type in known and known[type][0] == mode:
+            if type in known and known[type][0] == mode and type not in renewed:
                 row.subscriptions[type] = known[type]
                 continue
             row.subscriptions[type] = (mode, self.last)
@@ -335,12 +338,14 @@ class Log:
             message = self._messages.pop(position)
             envelope = message.envelope
             del self._by_key[envelope.source, envelope.id]
-            if position not in self._read:
+            if position not in self._read and not envelope.type.startswith(ENDED):
                 self.expired.append(
                     Expired(position, message.at, envelope.type, envelope.source, envelope.id)
                 )
             self._read.discard(position)
             self._queued.discard(position)
+        for row in chain(*(rows.values() for rows in self._live.values())) if gone else ():
+            row.taken.intersection_update(self._messages)
         for shapes in self._facets.values() if gone else ():
             for facets in shapes.values():
                 for facet, found in list(facets.items()):

@@ -197,6 +197,7 @@ class PostgresStore:
                 facets.founds,
                 facets.addresses,
                 OFFERED,
+                list(commit.renewed),
             )
             match outcome:
                 case "done":
