@@ -609,7 +609,7 @@ BEGIN
     -- A look, which is a commit that changes nothing, writes nothing and takes no lock.
     IF NOT wants_release AND cardinality(seqs) = 0 AND cardinality(taken_positions) = 0
         AND NOT is_sending AND NOT sent AND NOT is_restart AND NOT is_parked AND NOT is_final
-        AND cardinality(fresh) = 0 AND cardinality(gone) = 0
+        AND cardinality(fresh) = 0 AND cardinality(gone) = 0 AND cardinality(renewed) = 0
         AND mine.channels = cardinality(channel_types) AND NOT EXISTS (
             SELECT FROM unnest(channel_types, channel_modes) AS c (type, mode)
             WHERE NOT EXISTS (
