@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from pydantic_core import to_jsonable_python
 
 from edda.activity import ActivityContext
-from edda.codec import Value, is_unicode, problems, text_fault
+from edda.codec import Value, problems, text_fault
 from edda.commands import SendAsk
 from edda.current import current_host
 from edda.errors import ArgumentError, InvalidEventError, sentence
@@ -102,11 +102,8 @@ def as_envelope(attributes: Mapping[str, Any], data: Any) -> Envelope:
 
     `data` may be JSON values, `bytes`, or anything pydantic can serialise; None is no data.
     """
-    faults = [
-        f"{name} {fault}"
-        for name in ("type", "source", "id")
-        if (fault := text_fault(attributes.get(name)))
-    ]
+    wanted = [(name, text_fault(attributes.get(name))) for name in ("type", "source", "id")]
+    faults = [f"{name} {fault}" for name, fault in wanted if fault]
     if attributes.get("specversion", "1.0") != "1.0":
         faults.append(f'specversion must be "1.0", got {sentence(attributes["specversion"])}')
     document: dict[str, Any] = {"specversion": "1.0"}
@@ -117,9 +114,8 @@ def as_envelope(attributes: Mapping[str, Any], data: Any) -> Envelope:
         if fault:
             faults.append(fault)
         document[name] = _stamp(value) if isinstance(value, datetime) else value
-    if not faults:
-        fault = _data_fault(document, data)
-        faults += [fault] if fault else []
+    if not faults and (fault := _data_fault(document, data)):
+        faults.append(fault)
     if faults:
         raise ArgumentError("CloudEvent", list(dict.fromkeys(faults)))
     text = json.dumps(document, separators=(",", ":"), ensure_ascii=False)
@@ -340,10 +336,8 @@ def _fault(name: object, value: Any) -> str | None:
         return f"attribute names are lower-case letters and digits, got {name!r}"
     if name == "time":
         return _time_fault(value)
-    if name == TARGET and (fault := text_fault(value)):
+    if (name == TARGET or (isinstance(value, str) and value)) and (fault := text_fault(value)):
         return f"{name} {fault}"
-    if isinstance(value, str) and not is_unicode(value):
-        return f"{name} has half of a surrogate pair, which is no character: {sentence(value)}"
     if name in _CORE:
         return None if isinstance(value, str) else f"{name} must be a string, got {sentence(value)}"
     if isinstance(value, bool | str) or (isinstance(value, int) and -(2**31) <= value < 2**31):

@@ -61,7 +61,7 @@ class RetryPolicy:
                     "initial_interval",
                     self.initial_interval,
                     "zero or more seconds, at most 100 years",
-                    _is_at_least(self.initial_interval, 0.0) and self.initial_interval <= LONGEST_SECONDS,
+                    _is_at_least(self.initial_interval, 0.0, LONGEST_SECONDS),
                 ),
                 (
                     "backoff_coefficient",
@@ -73,7 +73,7 @@ class RetryPolicy:
                     "max_interval",
                     self.max_interval,
                     "zero or more seconds, at most 100 years",
-                    _is_at_least(self.max_interval, 0.0) and self.max_interval <= LONGEST_SECONDS,
+                    _is_at_least(self.max_interval, 0.0, LONGEST_SECONDS),
                 ),
                 (
                     "max_duration",
@@ -127,12 +127,12 @@ def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
-def _is_at_least(value: object, least: float) -> bool:
+def _is_at_least(value: object, least: float, most: float = math.inf) -> bool:
     return (
         isinstance(value, (int, float))
         and not isinstance(value, bool)
         and math.isfinite(value)
-        and value >= least
+        and least <= value <= most
     )
 
 

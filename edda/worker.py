@@ -107,8 +107,7 @@ class Worker:
         claims, renewals = self._tasks
         claims.cancel()
         await asyncio.gather(claims, return_exceptions=True)
-        if self._alarm is not None:
-            self._alarm.cancel()
+        self._silence()
         turns = [run.task for run in self._running.values() if run.task is not None]
         if turns:
             _, late = await asyncio.wait(turns, timeout=grace_seconds)
@@ -210,15 +209,19 @@ class Worker:
         """Look again at `due`, unless an earlier look is set already."""
         if due is None or (self._alarm_at is not None and self._alarm_at <= due):
             return
-        if self._alarm is not None:
-            self._alarm.cancel()
+        self._silence()
         seconds = (due - self._clock.now()).total_seconds()
         self._alarm_at = due
         self._alarm = asyncio.get_running_loop().call_later(max(0.0, seconds), self._ring)
 
     def _ring(self) -> None:
-        self._alarm = self._alarm_at = None
+        self._silence()
         self._awake.set()
+
+    def _silence(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm = self._alarm_at = None
 
     async def _renew_for_ever(self) -> None:
         while True:
@@ -246,8 +249,7 @@ class Worker:
     def _notice_the_time(self) -> None:
         """Look at what is due and did not ring: the clock was set, or the machine has slept."""
         now = self._clock.now()
-        if self._alarm is not None and self._alarm_at is not None and self._alarm_at <= now:
-            self._alarm.cancel()
+        if self._alarm_at is not None and self._alarm_at <= now:
             self._ring()
         for run in self._running.values():
             if run.due is not None and run.due <= now:
@@ -386,16 +388,8 @@ class _Run:
     """What the worker holds of one turn under way."""
 
     __slots__ = (
-        "answers",
-        "broken",
-        "calls",
-        "due",
-        "is_poked",
-        "last",
-        "lease",
-        "lock",
-        "something",
-        "task",
+        *("answers", "broken", "calls", "due", "is_poked"),
+        *("last", "lease", "lock", "something", "task"),
     )
 
     def __init__(self, lease: Lease) -> None:

@@ -358,7 +358,8 @@ async def cancels_itself():
 
 @pytest.mark.parametrize("is_plain", [False, True], ids=["async", "plain"])
 @pytest.mark.parametrize(
-    ("what", "name"), [(raises_odd, "Odd"), (raises_exit, "GeneratorExit"), (cancels_itself, "Cancelled")]
+    ("what", "name"),
+    [(raises_odd, "Odd"), (raises_exit, "GeneratorExit"), (cancels_itself, "Cancelled")],
 )
 def test_whatever_an_activity_raises_nobody_hangs(is_plain, what, name):
     """What is no Exception, and a task that cancels itself, are a failed attempt like any other."""

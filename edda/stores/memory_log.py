@@ -170,12 +170,10 @@ class Log:
             row.inbox.pop(position, None)
             self._read.add(position)
 
-    def subscribe(
-        self, row: Row, subscriptions: Iterable[Subscription], renewed: Sequence[str] = ()
-    ) -> None:
+    def subscribe(self, row: Row, channels: Iterable[Subscription], renewed: Sequence[str]) -> None:
         """Make these the channels that an instance reads; those `renewed` from here on."""
         known, row.subscriptions = row.subscriptions, {}
-        wanted = {one.type: one.mode for one in subscriptions}
+        wanted = {one.type: one.mode for one in channels}
         for type, (mode, _) in known.items():
             if wanted.get(type) != mode or type in renewed:
                 del self._readers[type, mode][row.id]
@@ -344,7 +342,7 @@ class Log:
                 )
             self._read.discard(position)
             self._queued.discard(position)
-        for row in chain(*(rows.values() for rows in self._live.values())) if gone else ():
+        for row in chain(*(rows.values() for rows in self._live.values())):
             row.taken.intersection_update(self._messages)
         for shapes in self._facets.values() if gone else ():
             for facets in shapes.values():
@@ -356,11 +354,8 @@ class Log:
 
     def _is_wanted(self, message: Message) -> bool:
         """Whether somebody who lives could still take it; the price is those who took it."""
-        position, type, target = (
-            message.position,
-            message.envelope.type,
-            message.envelope.instance_id,
-        )
+        envelope, position = message.envelope, message.position
+        type, target = envelope.type, envelope.instance_id
         if target is not None:
             row = self._rows.get(target)
             return (
