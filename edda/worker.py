@@ -351,11 +351,11 @@ class Worker:
                 outcome = await self._transact(call, turn, run)
             else:
                 outcome = await self._activities.attempt(call)
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # goes to the workflow, which must not hang for any of them
-            if call.id not in run.calls:
-                raise  # we have dropped it
+        except Exception as error:  # goes to the workflow: a door that raises must not hang it
+            outcome = Failure(encode_error(error))
+        except BaseException as error:  # the same, unless it was dropped or the process is to end
+            if call.id not in run.calls or isinstance(error, KeyboardInterrupt):
+                raise
             outcome = Failure(encode_error(error))
         if run.calls.pop(call.id, None) is not None and outcome is not None:
             run.answers.append((call.id, outcome))

@@ -402,6 +402,11 @@ def check_definition(fn: Any, role: str) -> None:
             f"@{role} decorates a function, and got {type(fn).__name__} {fn!r}. Write "
             f"@{role} above the def, or @{role}(name=...) with keyword arguments."
         )
+    if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
+        raise DefinitionError(
+            f"The {role} {fn.__qualname__!r} has a `yield`, so a call of it is a generator and "
+            f"runs nothing. Return the values, as a list."
+        )
     parameters = list(inspect.signature(fn).parameters.values())
     positional = {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
     if not parameters or parameters[0].kind not in positional:

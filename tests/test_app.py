@@ -94,6 +94,21 @@ def test_a_definition_needs_a_context_and_async():
             return 1
 
 
+def test_a_generator_is_no_activity():
+    """A function with a `yield` would run nothing when it is called: it is refused at once."""
+    with pytest.raises(DefinitionError, match="has a `yield`"):
+
+        @activity
+        def plain(ctx):
+            yield 1
+
+    with pytest.raises(DefinitionError, match="has a `yield`"):
+
+        @workflow
+        async def asynchronous(ctx):
+            yield 1
+
+
 def test_a_negative_retry_is_refused():
     """Every field of a policy that makes no sense is named."""
     with pytest.raises(ArgumentError) as refused:
