@@ -391,6 +391,8 @@ class EddaApp:
         Raises `ResultTimeout`, `WorkflowFailed` (its cause is the workflow's exception),
         `WorkflowCancelled`, `WorkflowStuck` or `InstanceNotFoundError`.
         """
+        if timeout is not None and math.isnan(timeout):
+            raise ArgumentError("result", [f"timeout must be a number of seconds, got {timeout}"])
         try:
             async with asyncio.timeout(timeout):
                 return self.outcome_of(await self._ended(instance_id))
@@ -655,7 +657,8 @@ def _check_numbers(**options: object) -> None:
     problems = []
     for name, value in options.items():
         is_number = isinstance(value, int if name in whole else int | float)
-        if not is_number or isinstance(value, bool) or not 0 < value < math.inf:  # type: ignore[operator]
+        most = 1e9 if name == "lease_seconds" else math.inf  # an instant that can be stored
+        if not is_number or isinstance(value, bool) or not 0 < value < most:  # type: ignore[operator]
             kind = "a whole number" if name in whole else "a number"
             problems.append(f"{name} must be {kind} above 0, got {sentence(value)}")
     if problems:

@@ -40,6 +40,7 @@ from edda.errors import (
     NonDeterminismError,
     RetryExhaustedError,
     RunawayWorkflowError,
+    TransactionOverError,
 )
 from edda.events import CHANNEL, Envelope, received
 from edda.history import (
@@ -168,7 +169,10 @@ class Turn:
                 self._take_answer(opened, call, outcome)
             except _UNFIT as error:
                 return await self._park(error)
-        return await self._advance()
+        try:
+            return await self._advance()
+        except TransactionOverError as error:  # the activity is wrong, and would do it again
+            return await self._park(error)
 
     async def poke(self) -> Step:
         """Something may have become due or arrived: look, and go on."""

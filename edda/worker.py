@@ -109,13 +109,13 @@ class Worker:
         await asyncio.gather(claims, return_exceptions=True)
         self._silence()
         turns = [run.task for run in self._running.values() if run.task is not None]
-        if turns:
-            _, late = await asyncio.wait(turns, timeout=grace_seconds)
-            for task in late:
+        try:
+            if turns:
+                await asyncio.wait(turns, timeout=grace_seconds)
+        finally:  # also when nobody waits for us any more
+            for task in (*turns, renewals):
                 task.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
-        renewals.cancel()
-        await asyncio.gather(renewals, return_exceptions=True)
+        await asyncio.gather(*turns, renewals, return_exceptions=True)
         await self._store.inner.release(self.id)
 
     async def create(self, instance_id: str, workflow: str, started: Started) -> Created:

@@ -434,6 +434,43 @@ def test_a_shutdown_that_fails_leaves_nothing_running():
     assert asyncio.run(main()) == set()
 
 
+def test_a_shutdown_that_is_cancelled_leaves_nothing_running():
+    """Who is tired of waiting for the last steps cancels the shutdown: everything ends then."""
+    begun = asyncio.Event()
+
+    @activity
+    async def endless(ctx) -> None:
+        begun.set()
+        await asyncio.sleep(60)
+
+    @workflow
+    async def lasting(ctx) -> None:
+        await endless(ctx)
+
+    async def main():
+        app = EddaApp(db_url="memory://")
+        await app.initialize()
+        await app.start(lasting)
+        await begun.wait()
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(app.shutdown(), 0.01)
+        assert not app.is_open
+        await asyncio.sleep(0.01)
+        return asyncio.all_tasks() - {asyncio.current_task()}
+
+    assert asyncio.run(main()) == set()
+
+
+def test_a_timeout_that_is_no_number_is_refused():
+    """NaN is no time to wait, and would confuse the event loop."""
+
+    async def body(app):
+        with pytest.raises(ArgumentError, match="timeout must be a number of seconds"):
+            await app.result("x", timeout=float("nan"))
+
+    run(body)
+
+
 def test_result_of_a_closed_app_leaves_nothing():
     """Asking a closed app for a result is an error, and begins no task."""
 

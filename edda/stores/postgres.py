@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from edda.codec import encode_error
-from edda.errors import HistoryFormatError, LeaseLost, StoreError
+from edda.errors import HistoryFormatError, LeaseLost, TransactionOverError
 from edda.events import Envelope
 from edda.history import CancelRequested, Event, Started, as_row, from_row
 from edda.ports import (
@@ -141,7 +141,7 @@ class PostgresStore:
     async def commit_in(self, connection: Any, commit: Commit) -> Committed:
         """Apply a step in an open transaction, and commit that."""
         if not connection.is_in_transaction():
-            raise StoreError(
+            raise TransactionOverError(
                 "A transactional activity has ended its transaction itself, so its writes cannot "
                 "be committed with its answer. Leave COMMIT and ROLLBACK to the engine; raise to "
                 "undo."
