@@ -216,6 +216,7 @@ class EddaApp:
         finally:
             worker, self._worker = self._worker, None
             self.is_open = self._is_closing = False
+            self._opening = asyncio.Lock()  # it may be opened again on another event loop
             current.forget(self)
             self._tell_all()
             if worker is not None:

@@ -61,7 +61,9 @@ class MemoryStore:
         return f"<MemoryStore: {len(self._rows)} instances, {len(self._log)} messages>"
 
     async def open(self) -> None:
-        """Nothing to do."""
+        """Be ready for this event loop, which may be another than before."""
+        if not self._writing.locked():
+            self._writing = asyncio.Lock()
 
     async def close(self) -> None:
         """Nothing to do; what is stored stays until the object goes."""

@@ -84,6 +84,8 @@ class PostgresStore:
         """Let calls under way end, and disconnect."""
         await self._signals.close()
         await self._database.close()
+        # Its lock belongs to this event loop, and the next may be another.
+        self._log = PostgresLog(self._database, self._now)
 
     async def changed(self) -> Changed | None:
         """Return what another process changed, as soon as it says so; None for anything."""

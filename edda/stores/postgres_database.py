@@ -120,6 +120,7 @@ class Database:
             undo.callback(pool.terminate)
             await self._prepare(pool)
             undo.pop_all()
+        self._room = asyncio.Semaphore(self._pool_size - 1)  # of this event loop
         self._pool = pool
 
     async def close(self) -> None:
