@@ -442,3 +442,21 @@ def test_a_clock_that_is_set_forward(has_a_turn):
         await app.result(id, timeout=5)
 
     run(body, clock=Clock(), lease_seconds=30.0 if has_a_turn else 0.06)
+
+
+def test_plain_functions_do_not_wait_for_each_other():
+    """So many plain functions as are called are at work at once: none runs out of time in line."""
+    together = threading.Barrier(50, timeout=5)
+
+    @activity(timeout_seconds=5, retry_policy=ONCE)
+    def meets(ctx) -> int:
+        return int(together.wait() >= 0)
+
+    @workflow
+    async def meeting(ctx) -> int:
+        return sum(await asyncio.gather(*(meets(ctx) for _ in range(50))))
+
+    async def body(app):
+        return await app.result(await app.start(meeting), timeout=8)
+
+    assert run(body) == 50
