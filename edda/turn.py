@@ -347,6 +347,8 @@ class Turn:
 
     def _drop_refused(self) -> None:
         """What a wait has refused and no other of this instance fits is dealt with here."""
+        if not self._messages:
+            return
         opens = self.machine.open.values()
         refused = frozenset[int]().union(*(opened.refused for opened in opens))
         for message in self._messages if refused else ():
