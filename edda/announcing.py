@@ -157,7 +157,7 @@ class Announcer:
         for line, hook in self._told[name]:
             try:
                 told = hook(info)
-            except Exception:  # goes to the log: a hook never changes a run
+            except (Exception, asyncio.CancelledError):  # to the log: a hook never changes a run
                 logger.exception("The hook %s raised", name)
                 continue
             if told is not None and inspect.isawaitable(told):
@@ -201,7 +201,10 @@ class _Line:
                     await told
             except TimeoutError:
                 logger.exception("The hook %s took more than %s s", name, PATIENCE_SECONDS)
-            except Exception:  # goes to the log: a hook never changes a run
+            except (Exception, asyncio.CancelledError):  # to the log: a hook never changes a run
+                task = asyncio.current_task()
+                if task is not None and task.cancelling():
+                    raise  # it is the line that is cancelled
                 logger.exception("The hook %s raised", name)
 
 

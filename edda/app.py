@@ -24,12 +24,13 @@ from edda import current
 from edda.announcing import Announcer
 from edda.attempt import DirectActivities
 from edda.channel import message_of
-from edda.codec import Value, decode_error, encode_error, resolve
+from edda.codec import Value, decode_error, encode_error, resolve, text_fault
 from edda.commands import Cancellation, Failure, Result
 from edda.doors import SystemClock, is_dead, open_store, worker_id
 from edda.errands import Errand, Launch
 from edda.errors import (
     ArgumentError,
+    DefinitionError,
     DuplicateWorkflowError,
     InstanceExistsError,
     InstanceNotFoundError,
@@ -146,6 +147,7 @@ class EddaApp:
         self._opening = asyncio.Lock()
         self._asgi: Callable[..., Awaitable[None]] | None = None
         self.is_open = False
+        self._is_closing = False
 
     def __repr__(self) -> str:
         state = "open" if self.is_open else "closed"
@@ -203,22 +205,26 @@ class EddaApp:
 
     async def shutdown(self) -> None:
         """Let turns come to an end for a moment, give back the leases, close the store."""
-        if not self.is_open:
+        if not self.is_open or self._is_closing:
             return
-        self.is_open = False
-        current.forget(self)
-        mine = [task for task in (self._watcher, self._expiry) if task is not None]
-        self._watcher = self._expiry = None
-        for task in mine:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-        worker, self._worker = self._worker, None
+        self._is_closing = True
         try:
-            if worker is not None:
-                await worker.close(self._drain_seconds)
-                await self.relay.close()
+            mine = [task for task in (self._watcher, self._expiry) if task is not None]
+            self._watcher = self._expiry = None
+            for task in mine:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+            # Steps that come to their end may start, send and publish: this app is open to them.
+            if self._worker is not None:
+                await self._worker.close(self._drain_seconds)
         finally:
+            worker, self._worker = self._worker, None
+            self.is_open = self._is_closing = False
+            self._opening = asyncio.Lock()  # it may be opened again on another event loop
+            current.forget(self)
             self._tell_all()
+            if worker is not None:
+                await self.relay.close()
             await self.hooks.drain()
             await self.store.close()
 
@@ -390,6 +396,8 @@ class EddaApp:
         Raises `ResultTimeout`, `WorkflowFailed` (its cause is the workflow's exception),
         `WorkflowCancelled`, `WorkflowStuck` or `InstanceNotFoundError`.
         """
+        if timeout is not None and math.isnan(timeout):
+            raise ArgumentError("result", [f"timeout must be a number of seconds, got {timeout}"])
         try:
             async with asyncio.timeout(timeout):
                 return self.outcome_of(await self._ended(instance_id))
@@ -400,11 +408,11 @@ class EddaApp:
             raise ResultTimeout(instance_id, found.status, timeout) from None
 
     async def _ended(self, instance_id: str) -> Instance:
-        self._watch()
         # While its turn runs here it has not ended, and we hear of it when it does.
         is_running = self._worker is not None and self._worker.drives(instance_id)
         while True:
             self._check_open("result()")
+            self._watch()
             future = asyncio.get_running_loop().create_future()
             self._waiting.setdefault(instance_id, set()).add(future)
             try:
@@ -525,8 +533,8 @@ class EddaApp:
         metadata: Mapping[str, Any] | None = None,
     ) -> str:
         """Send a message of a channel to one instance from outside; its id when it is stored."""
-        if not instance_id:
-            raise ArgumentError("send_to", ["instance_id must be a non-empty string"])
+        if fault := text_fault(instance_id):
+            raise ArgumentError("send_to", [f"instance_id {fault}"])
         return await self._publish(channel, data, metadata, instance_id)
 
     async def _publish(
@@ -558,7 +566,11 @@ class EddaApp:
 
     async def expire(self) -> int:
         """Drop events that are older than `retention` and that nobody could take; how many."""
-        return await self.store.expire(self.clock.now() - self.retention)
+        try:
+            before = self.clock.now() - self.retention
+        except OverflowError:
+            return 0  # kept for ever: nothing is as old as that
+        return await self.store.expire(before)
 
     async def _expire_for_ever(self) -> None:
         period = min(3600.0, self.retention.total_seconds() / 10)
@@ -568,6 +580,8 @@ class EddaApp:
                 await self.expire()
             except StoreError as error:
                 logger.warning("Cannot drop expired events: %s", error)
+            except Exception:  # goes to the log: the next round may do better
+                logger.exception("Cannot drop expired events")
 
     def _judge(self, wait: Wait, envelope: Envelope) -> str | None:
         """Why a wait refuses an event, as an encoded error, or None (law M6)."""
@@ -583,13 +597,15 @@ class EddaApp:
             received(envelope.text, model)
         except InvalidEventError as error:
             return encode_error(error)
+        except DefinitionError:
+            return None  # the name means no model here: as at a bare door, the instance will say
         return None
 
     # ---- Watching --------------------------------------------------------------------------------
 
     def _watch(self) -> None:
         """See to it that what other processes change is noticed here."""
-        if self._watcher is None:
+        if self._watcher is None and not self._is_closing:
             self._watcher = asyncio.create_task(
                 self._watch_for_ever(), name=f"{self.service_name}-watch"
             )
@@ -650,7 +666,8 @@ def _check_numbers(**options: object) -> None:
     problems = []
     for name, value in options.items():
         is_number = isinstance(value, int if name in whole else int | float)
-        if not is_number or isinstance(value, bool) or not 0 < value < math.inf:  # type: ignore[operator]
+        most = 1e9 if name == "lease_seconds" else math.inf  # an instant that can be stored
+        if not is_number or isinstance(value, bool) or not 0 < value < most:  # type: ignore[operator]
             kind = "a whole number" if name in whole else "a number"
             problems.append(f"{name} must be {kind} above 0, got {sentence(value)}")
     if problems:

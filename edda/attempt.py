@@ -6,6 +6,9 @@ stores; what goes wrong is a `Failure` value, never an exception.
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextvars import copy_context
+from functools import partial
 from typing import Any
 
 from edda.activity import ActivityContext
@@ -16,13 +19,21 @@ from edda.ports import Call
 
 __all__ = ["DirectActivities", "attempt"]
 
+# Plain functions at work at once, at most. asyncio's own threads are a handful: who waited for one
+# would run out of time before it began, and calls that hang would keep all others for ever.
+THREADS = 1000
+
 
 class DirectActivities:
     """The door as production uses it: the activity's own function; plain ones in a thread."""
 
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="edda-activity")
+
     async def attempt(self, call: Call) -> Result | Failure:
         """Make one attempt (`ports.Activities`)."""
-        return await attempt(call, call.activity.fn, in_thread=not call.activity.is_async)
+        is_plain = not call.activity.is_async
+        return await attempt(call, call.activity.fn, in_thread=is_plain, threads=self._threads)
 
 
 async def attempt(
@@ -31,12 +42,13 @@ async def attempt(
     *,
     in_thread: bool,
     with_context: bool = True,
+    threads: Executor | None = None,
 ) -> Result | Failure:
     """Call `function` in place of the activity's own and return how it came out.
 
-    A plain function runs in a thread when `in_thread`. `timeout_seconds` of the activity limits
-    the attempt; a thread that is still at work then runs on, unheard. Without `with_context`
-    the function is not given the activity's context.
+    A plain function runs in a thread when `in_thread`, one of `threads`. `timeout_seconds` of
+    the activity limits the attempt; a thread that is still at work then runs on, unheard. Without
+    `with_context` the function is not given the activity's context.
     """
     activity = call.activity
     try:
@@ -52,10 +64,10 @@ async def attempt(
                 outbox=call.outbox,
             )
             args = (ctx, *args)
+        running = _run(function, args, kwargs, threads, in_thread=in_thread)
         if activity.timeout_seconds is None:
-            value = await _run(function, args, kwargs, in_thread=in_thread)
+            value = await running
         else:
-            running = _run(function, args, kwargs, in_thread=in_thread)
             value = await _within(activity.timeout_seconds, activity.name, running)
         return Result(activity.result.encode(value))
     except asyncio.CancelledError as error:
@@ -68,10 +80,16 @@ async def attempt(
 
 
 async def _run(
-    function: Callable[..., Any], args: Any, kwargs: dict[str, Any], *, in_thread: bool
+    function: Callable[..., Any],
+    args: Any,
+    kwargs: dict[str, Any],
+    threads: Executor | None,
+    *,
+    in_thread: bool,
 ) -> Any:
     if in_thread and not asyncio.iscoroutinefunction(function):
-        value = await asyncio.to_thread(_safely, function, args, kwargs)
+        work = partial(copy_context().run, _safely, function, args, kwargs)
+        value = await asyncio.get_running_loop().run_in_executor(threads, work)
     else:
         value = function(*args, **kwargs)
     # A plain function may hand out a coroutine (a functools.partial, a decorated one).

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal, get_args
 
 from edda.activity import ActivityContext
+from edda.codec import text_fault
 from edda.commands import Mode, ReceiveAsk
 from edda.current import current_host
 from edda.errors import ArgumentError, NotSubscribedError, sentence
@@ -115,9 +116,8 @@ def send_to(
 
     It is kept for an instance that has not subscribed yet.
     """
-    if not isinstance(instance_id, str) or not instance_id:
-        problem = f"instance_id must be a non-empty string, got {sentence(instance_id)}"
-        raise ArgumentError("send_to", [problem])
+    if fault := text_fault(instance_id):
+        raise ArgumentError("send_to", [f"instance_id {fault}"])
     site = user_site(sys._getframe(1))  # noqa: SLF001 - the documented way to one's caller
     return _publish(ctx, "send_to", channel, data, metadata, instance_id, site)
 
@@ -155,12 +155,17 @@ def _decoded(text: str) -> ChannelMessage:
     event = received(text)
     found = (event.extensions or {}).get(METADATA)
     return ChannelMessage(
-        event.id,
-        event.type.removeprefix(CHANNEL),
-        event.data,
-        json.loads(found) if isinstance(found, str) else {},
-        event.time,
+        event.id, event.type.removeprefix(CHANNEL), event.data, _metadata(found), event.time
     )
+
+
+def _metadata(text: object) -> Mapping[str, Any]:
+    # Whoever can post an event can publish: what is no JSON object must not stop who receives it.
+    try:
+        found = json.loads(text) if isinstance(text, str) else {}
+    except (ValueError, RecursionError):
+        found = {}
+    return found if isinstance(found, dict) else {}
 
 
 async def _publish(  # noqa: PLR0917 - those of publish and send_to
@@ -207,6 +212,5 @@ def _attributes(
 
 
 def _check_channel(verb: str, channel: object) -> None:
-    if not isinstance(channel, str) or not channel:
-        problem = f"channel must be a non-empty string, got {sentence(channel)}"
-        raise ArgumentError(verb, [problem])
+    if fault := text_fault(channel):
+        raise ArgumentError(verb, [f"channel {fault}"])

@@ -5,7 +5,8 @@ results, event data, exceptions. A value is encoded, decoded again at once, and 
 what comes back is not what was given, so nobody meets a silently changed type on the day of the
 first replay. Types come from annotations; what is not annotated must be plain JSON.
 
-Exceptions are values too (law H5): class, `args`, attributes and cause. A class is looked up by
+Exceptions are values too (law H5): class, `args`, attributes and cause, and the exceptions of a
+group. A class is looked up by
 module and name among modules that are already loaded; nothing is imported and no constructor
 with side effects is called. No pickle, no eval.
 """
@@ -42,6 +43,7 @@ __all__ = [
     "reference",
     "resolve",
     "result_of",
+    "text_fault",
 ]
 
 MAX_CAUSES = 5  # how deep a chain of them is stored
@@ -97,10 +99,13 @@ class Value:
 
     def decode(self, text: str) -> Any:
         """The value of stored text. Raises `DecodingError`."""
+        adapter = self.adapter
         try:
-            return self.adapter.validator.validate_json(text)
+            return adapter.validator.validate_json(text)
         except ValidationError as error:
             raise DecodingError(self.what, "; ".join(problems(error))) from error
+        except Exception as error:  # a validator of the user's own may raise anything
+            raise DecodingError(self.what, f"{type(error).__name__}: {error}") from error
 
     def same(self, one: str, other: str) -> bool:
         """Whether two texts mean equal values (a set has no order, a dict's is no matter)."""
@@ -149,10 +154,13 @@ class Parameters:
         argument that does not fit.
         """
         given = self._bind(args, kwargs)
+        adapter = self._codec.adapter
         try:
-            fitting = self._codec.validate(given)
+            fitting = adapter.validate_python(given)
         except ValidationError as error:
             raise ArgumentError(self.what, problems(error)) from error
+        except Exception as error:  # a validator of the user's own may raise anything
+            raise ArgumentError(self.what, [f"{type(error).__name__}: {error}"]) from error
         return self._codec.encode(fitting)
 
     def decode(self, text: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -227,6 +235,23 @@ def problems(error: ValidationError) -> list[str]:
     ]
 
 
+def text_fault(value: object) -> str | None:
+    """Why a value cannot be an id, a type or a name that every store keeps, or None."""
+    if not isinstance(value, str) or not value:
+        return f"must be a non-empty string, got {sentence(value)}"
+    if "\0" in value or not _is_unicode(value):
+        return f"has a NUL or half of a surrogate pair, which no store keeps: {sentence(value)}"
+    return None
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 # ---- Exceptions ------------------------------------------------------------------------------
 
 
@@ -240,6 +265,11 @@ def encode_error(
     entry: dict[str, Any] = {"type": reference(type(error)), "message": _message(error)}
     state = {key: value for key, value in vars(error).items() if key != "__notes__"}
     args = _args(error)
+    if isinstance(error, BaseExceptionGroup) and causes > 0:
+        args = args[:1]  # and the rest of them, each as a value of its own
+        entry["exceptions"] = [
+            json.loads(encode_error(one, causes=causes - 1)) for one in error.exceptions
+        ]
     if _is_plain(args) and _is_plain(state):
         entry["args"] = args
         if state:
@@ -299,9 +329,12 @@ def _instance(entry: dict[str, Any]) -> BaseException | None:
     if "args" not in entry or kind is None or not issubclass(kind, BaseException):
         return None
     try:
-        error: BaseException = _builtin(kind).__new__(kind, *entry["args"])
+        args = entry["args"]
+        if issubclass(kind, BaseExceptionGroup):
+            args = [*args, [_rebuild(one) for one in entry["exceptions"]]]
+        error: BaseException = _builtin(kind).__new__(kind, *args)
         if not error.args:  # OSError leaves them to a class's own __init__
-            BaseException.__setattr__(error, "args", tuple(entry["args"]))
+            BaseException.__setattr__(error, "args", tuple(args))
         vars(error).update(entry.get("state", {}))
         faithful = _message(error) == entry["message"]
     except Exception:  # it cannot be rebuilt: it becomes an ActivityError

@@ -44,6 +44,7 @@ __all__ = [
     "StoreUrlError",
     "StoreVersionError",
     "TerminalError",
+    "TransactionOverError",
     "UnknownWorkflowError",
     "WorkflowCancelled",
     "WorkflowFailed",
@@ -501,6 +502,12 @@ class LeaseLost(EddaError):  # noqa: N818 - the name is public API (DESIGN.md)
             f"Another worker goes on from the last commit."
         )
         self.instance_id = instance_id
+
+
+class TransactionOverError(StoreError):
+    """A transactional activity has ended its own transaction: its answer cannot be committed."""
+
+    code = "E706"
 
 
 def without_secrets(url: str) -> str:

@@ -21,10 +21,10 @@ from pydantic import ValidationError
 from pydantic_core import to_jsonable_python
 
 from edda.activity import ActivityContext
-from edda.codec import Value, problems
+from edda.codec import Value, problems, text_fault
 from edda.commands import SendAsk
 from edda.current import current_host
-from edda.errors import ArgumentError, EddaError, InvalidEventError, sentence
+from edda.errors import ArgumentError, InvalidEventError, sentence
 from edda.loop import WorkflowLoop, user_site
 from edda.machine import Machine, Question
 
@@ -102,11 +102,8 @@ def as_envelope(attributes: Mapping[str, Any], data: Any) -> Envelope:
 
     `data` may be JSON values, `bytes`, or anything pydantic can serialise; None is no data.
     """
-    faults = [
-        f"{name} must be a non-empty string, got {sentence(attributes.get(name))}"
-        for name in ("type", "source", "id")
-        if not isinstance(attributes.get(name), str) or not attributes[name]
-    ]
+    wanted = [(name, text_fault(attributes.get(name))) for name in ("type", "source", "id")]
+    faults = [f"{name} {fault}" for name, fault in wanted if fault]
     if attributes.get("specversion", "1.0") != "1.0":
         faults.append(f'specversion must be "1.0", got {sentence(attributes["specversion"])}')
     document: dict[str, Any] = {"specversion": "1.0"}
@@ -117,9 +114,8 @@ def as_envelope(attributes: Mapping[str, Any], data: Any) -> Envelope:
         if fault:
             faults.append(fault)
         document[name] = _stamp(value) if isinstance(value, datetime) else value
-    if not faults:
-        fault = _data_fault(document, data)
-        faults += [fault] if fault else []
+    if not faults and (fault := _data_fault(document, data)):
+        faults.append(fault)
     if faults:
         raise ArgumentError("CloudEvent", list(dict.fromkeys(faults)))
     text = json.dumps(document, separators=(",", ":"), ensure_ascii=False)
@@ -340,6 +336,8 @@ def _fault(name: object, value: Any) -> str | None:
         return f"attribute names are lower-case letters and digits, got {name!r}"
     if name == "time":
         return _time_fault(value)
+    if (name == TARGET or (isinstance(value, str) and value)) and (fault := text_fault(value)):
+        return f"{name} {fault}"
     if name in _CORE:
         return None if isinstance(value, str) else f"{name} must be a string, got {sentence(value)}"
     if isinstance(value, bool | str) or (isinstance(value, int) and -(2**31) <= value < 2**31):
@@ -350,9 +348,12 @@ def _fault(name: object, value: Any) -> str | None:
 def _time_fault(value: Any) -> str | None:
     try:
         time = value if isinstance(value, datetime) else datetime.fromisoformat(value)
-    except (TypeError, ValueError):
+        if time.tzinfo is None:
+            return f"time must have an offset, got {sentence(value)}"
+        time.astimezone(UTC)
+    except (TypeError, ValueError, OverflowError):
         return f"time must be an RFC 3339 timestamp, got {sentence(value)}"
-    return None if time.tzinfo is not None else f"time must have an offset, got {sentence(value)}"
+    return None
 
 
 def _is_json(content_type: str | None) -> bool:
@@ -386,14 +387,13 @@ def _decoded(raw: bytes, content_type: str | None) -> str:
 
 
 def _validated(document: Mapping[str, Any], data: Any, model: Value) -> Any:
+    adapter = model.adapter  # a type that pydantic cannot read is no fault of the sender's
     try:
         if isinstance(data, bytes):
             return model.validate(data)
-        return model.adapter.validate_json(json.dumps(data))
+        return adapter.validate_json(json.dumps(data))
     except ValidationError as error:
         found = [f"data.{problem}" for problem in problems(error)]
-    except EddaError:
-        raise
     except Exception as error:  # goes to the sender: a validator of the user's own is broken
         found = [f"data: {type(error).__name__}: {error}"]
     name = getattr(model.hint, "__name__", str(model.hint))

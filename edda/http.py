@@ -167,6 +167,7 @@ class _Door:
         await receive()
         is_ours = not self._host.is_open
         self._is_closed = False
+        self._opening = asyncio.Lock()  # of this event loop
         try:
             await self._open()
         except Exception as error:  # to the log, and the server does not start

@@ -156,6 +156,9 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
                     handle.context.run(handle.callback, *handle.args)
                 except SystemExit:
                     continue  # the task has it: it fails the workflow, not the worker
+                except Exception as error:  # of a plain callback: as asyncio does, it is logged
+                    message = f"Exception in callback {handle!r}"
+                    self.call_exception_handler({"message": message, "exception": error})
         raise RunawayWorkflowError(self.name, MAX_CALLBACKS)
 
     def fire(self, handle: Handle) -> None:

@@ -260,7 +260,8 @@ class Machine:
                     context=Context(),
                 )
             case CancelRequested():
-                if self._root is not None:
+                # What is being undone is undone to the end.
+                if self._root is not None and not self.is_compensating:
                     self._root.cancel()
             case _:  # pragma: no cover
                 assert_never(event)
@@ -286,7 +287,9 @@ class Machine:
         """The public id of the next ask of that name: `given`, or `name:n`."""
         if given is not None:
             return given
-        count = self._counts[name] = self._counts.get(name, 0) + 1
+        count = self._counts.get(name, 0) + 1
+        if not self._loop.is_closed():  # what is asked then does not count
+            self._counts[name] = count
         return f"{name}:{count}"
 
     async def ask(self, *questions: Question) -> Any:
@@ -295,10 +298,10 @@ class Machine:
         The other questions are given up then.
         """
         future: asyncio.Future[Any] = asyncio.Future(loop=self._loop)
-        for one in questions:
-            one.resolve = partial(_resolve, one.ask, one.decode, future)
-            self._post(one)
         try:
+            for one in questions:
+                one.resolve = partial(_resolve, one.ask, one.decode, future)
+                self._post(one)
             return await future
         finally:
             for one in questions:
@@ -361,7 +364,10 @@ class Machine:
 
     def _withdraw(self, opened: Question) -> None:
         ask = opened.ask
-        if self.open.pop(ask.id, None) is not None and not self._loop.is_closed():
+        if self.open.get(ask.id) is not opened:
+            return  # it is answered, or was never asked: its id is another's
+        del self.open[ask.id]
+        if not self._loop.is_closed():
             self._emit(Withdrawn(self.next_seq, self._time(), ask.id, ask.name, ask.kind))
 
     def _emit(self, output: Output) -> None:

@@ -44,6 +44,7 @@ class Relay:
 
     def open(self) -> None:
         """Begin to post. Call it on the event loop that is to do the work."""
+        self._awake = asyncio.Event()  # an app may be opened again on another event loop
         self._task = asyncio.create_task(self._relay_for_ever(), name="outbox")
 
     async def close(self) -> None:

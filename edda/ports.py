@@ -172,7 +172,8 @@ class Commit:
 
     `subscriptions` is the full set too: a channel is read from the commit that first has it (what
     is addressed to the instance: from its start); a competing one is a queue that is there before,
-    and what it gives is the instance's own while it waits there. `outbox` are events
+    and what it gives is the instance's own while it waits there. `renewed` are types of those that
+    were left and are read anew: what came before this commit is forgotten. `outbox` are events
     to be posted, `messages` events to be accepted, `cancels` instances to be cancelled. With
     `restart` the history is replaced by this start; what was taken, and the subscriptions, stay.
     """
@@ -191,6 +192,7 @@ class Commit:
     messages: tuple[Envelope, ...] = ()
     cancels: tuple[str, ...] = ()
     restart: Started | None = None
+    renewed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from edda.errors import (
     ArgumentError,
     DecodingError,
+    DefinitionError,
     EncodingError,
     InvalidEventError,
     TerminalError,
@@ -21,9 +22,12 @@ __all__ = ["DEFAULT_RETRY_POLICY", "RetryPolicy"]
 
 JITTER = 0.1
 
-# The next attempt would end the same: a value that cannot be stored, whose step has run already,
-# and an event that every wait it fits refuses.
-_FINAL = (TerminalError, EncodingError, DecodingError, InvalidEventError)
+# The longest pause there is: a hundred years. Past the year 9999 there is no instant to store.
+LONGEST_SECONDS = 100 * 365.25 * 86_400
+
+# The next attempt would end the same: a value that cannot be stored, or a type that cannot, whose
+# step has run already, and an event that every wait it fits refuses.
+_FINAL = (TerminalError, EncodingError, DecodingError, DefinitionError, InvalidEventError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,8 +60,8 @@ class RetryPolicy:
                 (
                     "initial_interval",
                     self.initial_interval,
-                    "zero or more seconds, as a number",
-                    _is_at_least(self.initial_interval, 0.0),
+                    "zero or more seconds, as a number, at most 100 years",
+                    _is_at_least(self.initial_interval, 0.0, LONGEST_SECONDS),
                 ),
                 (
                     "backoff_coefficient",
@@ -68,8 +72,8 @@ class RetryPolicy:
                 (
                     "max_interval",
                     self.max_interval,
-                    "zero or more seconds, as a number",
-                    _is_at_least(self.max_interval, 0.0),
+                    "zero or more seconds, as a number, at most 100 years",
+                    _is_at_least(self.max_interval, 0.0, LONGEST_SECONDS),
                 ),
                 (
                     "max_duration",
@@ -123,12 +127,12 @@ def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
-def _is_at_least(value: object, least: float) -> bool:
+def _is_at_least(value: object, least: float, most: float = math.inf) -> bool:
     return (
         isinstance(value, (int, float))
         and not isinstance(value, bool)
         and math.isfinite(value)
-        and value >= least
+        and least <= value <= most
     )
 
 

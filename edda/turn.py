@@ -40,6 +40,7 @@ from edda.errors import (
     NonDeterminismError,
     RetryExhaustedError,
     RunawayWorkflowError,
+    TransactionOverError,
 )
 from edda.events import CHANNEL, Envelope, received
 from edda.history import (
@@ -49,6 +50,7 @@ from edda.history import (
     CancelRequested,
     Event,
     Refused,
+    Unsubscribed,
     Withdrawn,
 )
 from edda.machine import Machine, Question
@@ -93,7 +95,8 @@ class Turn:
     """Drives the machine of one claimed instance. Use `begin`, then `answer` and `poke`.
 
     `models` is filled with the models of the waits that are met, by name, so that the door can
-    validate events before it accepts them (law M6). `observe` is told of events once they are
+    validate events before it accepts them (law M6). `seen_at` is a time before the claim: what was
+    accepted until then is among its messages. `observe` is told of events once they are
     committed, of calls that begin, and of the error that parks the instance.
     """
 
@@ -106,6 +109,7 @@ class Turn:
         clock: Clock,
         retry_policy: RetryPolicy = DEFAULT_RETRY_POLICY,
         models: MutableMapping[str, Value] | None = None,
+        seen_at: datetime | None = None,
         observe: Callable[["Turn", Sequence[object]], None] = lambda *_: None,
     ) -> None:
         self.lease = claimed.lease
@@ -122,6 +126,7 @@ class Turn:
         self._stored = len(claimed.history)
         self._messages = claimed.messages
         self._cancel_requested = claimed.cancel_requested
+        self._seen_at = clock.now() if seen_at is None else seen_at
         self._events: list[Event] = []
         self._taken: list[int] = []
         self._outbox: list[Envelope] = []
@@ -164,7 +169,10 @@ class Turn:
                 self._take_answer(opened, call, outcome)
             except _UNFIT as error:
                 return await self._park(error)
-        return await self._advance()
+        try:
+            return await self._advance()
+        except TransactionOverError as error:  # the activity is wrong, and would do it again
+            return await self._park(error)
 
     async def poke(self) -> Step:
         """Something may have become due or arrived: look, and go on."""
@@ -191,11 +199,12 @@ class Turn:
             if self.machine.outcome is None and calls and self._can_commit_later():
                 break
             is_idle = not calls and not self.in_flight
-            if not self._events and not self._taken and not is_idle:
-                break
-            # A wait whose deadline has passed was just registered: it may see the log first.
+            # What is due comes after what was accepted before it: the log is looked at first.
             due = self.due
             is_due = due is not None and due <= self._clock.now()
+            is_unseen = is_due and due is not None and due > self._seen_at
+            if not self._events and not self._taken and not is_idle and not is_unseen:
+                break
             commit = self._commit(release=is_idle and not is_due, busy=bool(calls))
             await self._save(commit)
             if self.is_over:
@@ -273,11 +282,14 @@ class Turn:
 
     def _ready(self) -> Iterator[tuple[datetime, int, int, Question, Message | None]]:
         """What can be fed now, with its time; at one instant an event before a deadline (M7)."""
-        now = self._clock.now()
+        opens = self.machine.open.values()
+        # Who waits has seen the log as it was then: what came since may be earlier than a deadline.
+        is_waiting = any(isinstance(opened.ask, WaitAsk) for opened in opens)
+        now = self._seen_at if is_waiting else self._clock.now()
         claimed: set[int] = set()
         # A wait that is not registered yet has not seen the log: what came earlier comes first.
         fresh = {event.id for event in self._events if isinstance(event, Asked)}
-        for order, opened in enumerate(self.machine.open.values()):
+        for order, opened in enumerate(opens):
             ask = opened.ask
             due = deadline_of(ask)
             if (
@@ -304,8 +316,10 @@ class Turn:
         ask = opened.ask
         outcome: Answer = Result(message.envelope.text)
         if isinstance(ask, ResultAsk):
-            outcome = answer_of_end(message.envelope)
-        elif isinstance(ask, EventAsk) and opened.definition is not None:
+            # It is not taken: a child that is run again, by its id, has ended as it did before.
+            self._feed_answer(opened, answer_of_end(message.envelope), message=message.position)
+            return
+        if isinstance(ask, EventAsk) and opened.definition is not None:
             try:
                 received(message.envelope.text, opened.definition)
             except InvalidEventError as error:
@@ -329,13 +343,20 @@ class Turn:
                 encode_error(error),
             )
         )
-        # No other wait of this instance takes it: it is dealt with here.
-        if not any(
-            isinstance(other.ask, WaitAsk) and self._fits(other, message)
-            for other in machine.open.values()
-        ):
-            self._messages = tuple(m for m in self._messages if m is not message)
-            self._taken.append(message.position)
+        self._drop_refused()
+
+    def _drop_refused(self) -> None:
+        """What a wait has refused and no other of this instance fits is dealt with here."""
+        if not self._messages:
+            return
+        opens = self.machine.open.values()
+        refused = frozenset[int]().union(*(opened.refused for opened in opens))
+        for message in self._messages if refused else ():
+            if message.position in refused and not any(
+                isinstance(opened.ask, WaitAsk) and self._fits(opened, message) for opened in opens
+            ):
+                self._messages = tuple(m for m in self._messages if m is not message)
+                self._taken.append(message.position)
 
     def _take_answer(
         self, opened: Question, call: Call | Errand, outcome: Result | Failure
@@ -443,6 +464,7 @@ class Turn:
 
     def _commit(self, *, release: bool, busy: bool = False) -> Commit:
         machine = self.machine
+        self._drop_refused()  # who could have taken it may have given up
         waits = []
         for opened in machine.open.values():
             ask = opened.ask
@@ -476,6 +498,11 @@ class Turn:
             messages=() if end is None else (end,),
             cancels=self._given_up(),
             restart=restart,
+            renewed=tuple(
+                CHANNEL + event.id
+                for event in self._events
+                if isinstance(event, Unsubscribed) and event.id in machine.subscriptions
+            ),
         )
 
     def _given_up(self) -> tuple[str, ...]:
@@ -496,7 +523,9 @@ class Turn:
 
     async def _save(self, commit: Commit) -> None:
         transaction, self._transaction = self._transaction, None
+        seen_at = self._clock.now()
         committed = await (transaction or self._store).commit(commit)
+        self._seen_at = seen_at
         self._stored = 1 if commit.restart is not None else self._stored + len(commit.events)
         self._observe(self, self._events)
         self._events.clear()

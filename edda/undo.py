@@ -34,6 +34,9 @@ class Undos:
     def __repr__(self) -> str:
         return f"<Undos: {', '.join(undo.step for undo in self._stack) or 'none'}>"
 
+    def __bool__(self) -> bool:
+        return bool(self._stack)
+
     def add(self, undo: Undo) -> None:
         """Remember to undo this, before all that was added until now."""
         self._stack.append(undo)

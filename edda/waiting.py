@@ -11,7 +11,7 @@ from collections.abc import Coroutine, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, TypeVar, overload
 
-from edda.codec import Value, reference
+from edda.codec import Value, reference, text_fault
 from edda.commands import EventAsk, TimerAsk
 from edda.errors import (
     ArgumentError,
@@ -88,10 +88,10 @@ def wait_event(  # noqa: PLR0917 - positions are public API (DESIGN.md)
     check_context(ctx, "wait_event")
     site = user_site(sys._getframe(1))  # noqa: SLF001 - the documented way to one's caller
     faults = []
-    if not _is_name(event_type):
-        faults.append(f"event_type must be a non-empty string, got {sentence(event_type)}")
-    if event_id is not None and not _is_name(event_id):
-        faults.append(f"event_id must be a non-empty string, got {sentence(event_id)}")
+    if fault := text_fault(event_type):
+        faults.append(f"event_type {fault}")
+    if event_id is not None and (fault := text_fault(event_id)):
+        faults.append(f"event_id {fault}")
     if on_invalid not in ("reject", "raise"):
         faults.append(f'on_invalid must be "reject" or "raise", got {sentence(on_invalid)}')
     if match is not None and not _is_match(match):
@@ -131,9 +131,8 @@ def wait_any(
 def discard_events(ctx: WorkflowContext, event_type: str) -> Coroutine[Any, Any, int]:
     """Drop the events of a type that have come until now, and return how many."""
     check_context(ctx, "discard_events")
-    if not _is_name(event_type):
-        problem = f"event_type must be a non-empty string, got {sentence(event_type)}"
-        raise ArgumentError("discard_events", [problem])
+    if fault := text_fault(event_type):
+        raise ArgumentError("discard_events", [f"event_type {fault}"])
     site = user_site(sys._getframe(1))  # noqa: SLF001 - the documented way to one's caller
     return _discard(ctx, event_type, site)
 
@@ -252,9 +251,11 @@ def _stored(text: str, codec: Value | None) -> ReceivedEvent[Any]:
 
 def _match_text(match: Mapping[str, Any]) -> str:
     try:
-        return canonical(dict(match))
-    except TypeError as error:
+        text = canonical(dict(match))
+        text.encode()
+    except (TypeError, UnicodeEncodeError) as error:
         raise ArgumentError("wait_event", [f"match values must be plain JSON: {error}"]) from error
+    return text
 
 
 def _model_name(model: Any) -> str:
@@ -289,8 +290,13 @@ def _sleep_until(
                 )
             ],
         )
+    try:
+        due = instant.astimezone(UTC)
+    except OverflowError as error:
+        problem = f"{argument} {instant.isoformat()} lies outside the years 1 to 9999 in UTC"
+        raise ArgumentError(verb, [problem]) from error
     site = user_site(sys._getframe(2))  # noqa: SLF001 - the documented way to one's caller
-    return _timer(ctx, verb, instant.astimezone(UTC), site)
+    return _timer(ctx, verb, due, site)
 
 
 async def _timer(ctx: WorkflowContext, verb: str, when: float | datetime, site: str) -> None:
@@ -300,7 +306,7 @@ async def _timer(ctx: WorkflowContext, verb: str, when: float | datetime, site: 
 
 
 def _is_name(value: object) -> bool:
-    return isinstance(value, str) and bool(value)
+    return text_fault(value) is None
 
 
 def _is_match(value: object) -> bool:

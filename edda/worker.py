@@ -107,16 +107,15 @@ class Worker:
         claims, renewals = self._tasks
         claims.cancel()
         await asyncio.gather(claims, return_exceptions=True)
-        if self._alarm is not None:
-            self._alarm.cancel()
+        self._silence()
         turns = [run.task for run in self._running.values() if run.task is not None]
-        if turns:
-            _, late = await asyncio.wait(turns, timeout=grace_seconds)
-            for task in late:
+        try:
+            if turns:
+                await asyncio.wait(turns, timeout=grace_seconds)
+        finally:  # also when nobody waits for us any more
+            for task in (*turns, renewals):
                 task.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
-        renewals.cancel()
-        await asyncio.gather(renewals, return_exceptions=True)
+        await asyncio.gather(*turns, renewals, return_exceptions=True)
         await self._store.inner.release(self.id)
 
     async def create(self, instance_id: str, workflow: str, started: Started) -> Created:
@@ -126,17 +125,21 @@ class Worker:
             self._awake.set()
             return created
         self._reserved += 1
+        now = self._clock.now()
         try:
             created = await self._store.inner.create(
                 NewInstance(instance_id, workflow, started, self.id, self.lease_seconds)
             )
+        except BaseException:  # also a cancellation: it goes to the caller
+            self._awake.set()  # it may be stored, and leased to us: it is due when that lapses
+            raise
         finally:
             self._reserved -= 1
         if created.claimed is not None:
-            self._adopt(created.claimed)
+            self._adopt(created.claimed, now)
         return created
 
-    def _adopt(self, claimed: Claimed) -> None:
+    def _adopt(self, claimed: Claimed, seen_at: datetime) -> None:
         """Drive the turn of an instance that is leased to this worker."""
         instance_id = claimed.lease.instance_id
         old = self._running.get(instance_id)
@@ -145,7 +148,7 @@ class Worker:
         run = _Run(claimed.lease)
         self._running[instance_id] = run
         run.task = asyncio.create_task(
-            self._drive(claimed, run),
+            self._drive(claimed, run, seen_at),
             name=f"turn-{instance_id}",
             # The worker's own: who called `start` may have another app in mind.
             context=self._context.copy(),
@@ -192,6 +195,7 @@ class Worker:
             return  # the end of a turn wakes us
         names = self._names()
         self._reserved += limit
+        now = self._clock.now()
         try:
             claimed = await self._store.inner.claim(
                 self.id, names, limit=limit, lease_seconds=self.lease_seconds
@@ -199,7 +203,7 @@ class Worker:
         finally:
             self._reserved -= limit
         for one in claimed:
-            self._adopt(one)
+            self._adopt(one, now)
         if len(claimed) == limit:
             self._awake.set()  # there may be more
         else:
@@ -209,19 +213,24 @@ class Worker:
         """Look again at `due`, unless an earlier look is set already."""
         if due is None or (self._alarm_at is not None and self._alarm_at <= due):
             return
-        if self._alarm is not None:
-            self._alarm.cancel()
+        self._silence()
         seconds = (due - self._clock.now()).total_seconds()
         self._alarm_at = due
         self._alarm = asyncio.get_running_loop().call_later(max(0.0, seconds), self._ring)
 
     def _ring(self) -> None:
-        self._alarm = self._alarm_at = None
+        self._silence()
         self._awake.set()
+
+    def _silence(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm = self._alarm_at = None
 
     async def _renew_for_ever(self) -> None:
         while True:
             await asyncio.sleep(self.lease_seconds / 3)
+            self._notice_the_time()
             leases = [run.lease for run in self._running.values()]
             if not leases:
                 continue
@@ -241,9 +250,18 @@ class Worker:
                     logger.warning("Lost the lease of %s; its turn is dropped", lease.instance_id)
                     run.task.cancel()
 
+    def _notice_the_time(self) -> None:
+        """Look at what is due and did not ring: the clock was set, or the machine has slept."""
+        now = self._clock.now()
+        if self._alarm_at is not None and self._alarm_at <= now:
+            self._ring()
+        for run in self._running.values():
+            if run.due is not None and run.due <= now:
+                run.poke()
+
     # ---- One turn --------------------------------------------------------------------------------
 
-    async def _drive(self, claimed: Claimed, run: "_Run") -> None:
+    async def _drive(self, claimed: Claimed, run: "_Run", seen_at: datetime) -> None:
         instance_id = claimed.lease.instance_id
         has_ended = False
         try:
@@ -254,6 +272,7 @@ class Worker:
                 clock=self._clock,
                 retry_policy=self._retry_policy,
                 models=self._models,
+                seen_at=seen_at,
                 observe=self._hooks.observe,
             )
             try:
@@ -268,7 +287,8 @@ class Worker:
         except Exception:  # goes to the log; the lease lapses and the instance is tried again
             logger.exception("The turn of %s broke", instance_id)
         finally:
-            for task in run.calls.values():
+            calls, run.calls = run.calls, {}
+            for task in calls.values():
                 task.cancel()
             if self._running.get(instance_id) is run:
                 del self._running[instance_id]
@@ -298,7 +318,8 @@ class Worker:
 
     async def _something(self, turn: Turn, run: "_Run") -> None:
         """Wait until something came, or something of the turn's own is due."""
-        if (due := turn.due) is None:
+        run.due = due = turn.due
+        if due is None:
             await run.something.wait()
             return
         seconds = (due - self._clock.now()).total_seconds()
@@ -336,6 +357,10 @@ class Worker:
                 outcome = await self._activities.attempt(call)
         except Exception as error:  # goes to the workflow: a door that raises must not hang it
             outcome = Failure(encode_error(error))
+        except BaseException as error:  # the same, unless it was dropped or the process is to end
+            if call.id not in run.calls or isinstance(error, KeyboardInterrupt):
+                raise
+            outcome = Failure(encode_error(error))
         if run.calls.pop(call.id, None) is not None and outcome is not None:
             run.answers.append((call.id, outcome))
             run.something.set()
@@ -367,15 +392,8 @@ class _Run:
     """What the worker holds of one turn under way."""
 
     __slots__ = (
-        "answers",
-        "broken",
-        "calls",
-        "is_poked",
-        "last",
-        "lease",
-        "lock",
-        "something",
-        "task",
+        *("answers", "broken", "calls", "due", "is_poked"),
+        *("last", "lease", "lock", "something", "task"),
     )
 
     def __init__(self, lease: Lease) -> None:
@@ -384,6 +402,7 @@ class _Run:
         self.calls: dict[str, asyncio.Task[None]] = {}
         self.answers: list[tuple[str, Result | Failure]] = []
         self.is_poked = False
+        self.due: datetime | None = None
         self.broken: Exception | None = None
         self.last: Step | None = None
         self.lock = asyncio.Lock()  # one thing at a time happens to the turn

@@ -18,11 +18,11 @@ from hashlib import blake2b
 from random import Random
 from typing import Any, Concatenate, Generic, NoReturn, ParamSpec, TypeVar, overload
 
-from edda.codec import Parameters, Value, result_of
+from edda.codec import Parameters, Value, result_of, text_fault
 from edda.commands import ResultAsk, StartAsk
 from edda.current import current_host
 from edda.determinism import as_categories
-from edda.errors import ArgumentError, DefinitionError, NotReplayableError, sentence
+from edda.errors import ArgumentError, DefinitionError, NotReplayableError
 from edda.history import Started
 from edda.loop import WorkflowLoop, user_site
 from edda.machine import Machine, Question
@@ -113,8 +113,8 @@ class WorkflowContext:
         True for new instances, and for those that get here after the change; False for those
         whose history was recorded on the old side. Recorded, so it never changes for an instance.
         """
-        if not isinstance(id, str) or not id:
-            raise ArgumentError("patched", [f"id must be a non-empty string, got {id!r}"])
+        if fault := text_fault(id):
+            raise ArgumentError("patched", [f"id {fault}"])
         return self.machine.patched(id)
 
     def recur(self, **kwargs: Any) -> Coroutine[Any, Any, NoReturn]:
@@ -304,7 +304,10 @@ class WorkflowProgram:
 
     async def _run(self, ctx: WorkflowContext, args: Any, kwargs: Any) -> Any:
         try:
-            return await self._call(ctx, args, kwargs)
+            value = await self._call(ctx, args, kwargs)
+            if ctx.undos:
+                self.encode_result(value)  # what cannot be stored fails the run, and is undone
+            return value
         except (Exception, SystemExit, asyncio.CancelledError) as error:  # goes to the machine
             await ctx.undos.unwind(error)
             raise
@@ -360,9 +363,8 @@ def workflow(
 
 def check_id(what: str, argument: str, value: object) -> None:
     """Refuse an id that is not a non-empty string; None is none."""
-    if value is not None and (not isinstance(value, str) or not value):
-        problem = f"{argument} must be a non-empty string, got {sentence(value)}"
-        raise ArgumentError(what, [problem])
+    if value is not None and (fault := text_fault(value)):
+        raise ArgumentError(what, [f"{argument} {fault}"])
 
 
 def check_context(ctx: object, verb: str) -> None:
@@ -399,6 +401,11 @@ def check_definition(fn: Any, role: str) -> None:
         raise DefinitionError(
             f"@{role} decorates a function, and got {type(fn).__name__} {fn!r}. Write "
             f"@{role} above the def, or @{role}(name=...) with keyword arguments."
+        )
+    if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
+        raise DefinitionError(
+            f"The {role} {fn.__qualname__!r} has a `yield`, so a call of it is a generator and "
+            f"runs nothing. Return the values, as a list."
         )
     parameters = list(inspect.signature(fn).parameters.values())
     positional = {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}

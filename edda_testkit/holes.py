@@ -167,6 +167,8 @@ def without_lines(payload: Any) -> Any:
             del kept["notes"]
     if "cause" in kept:
         kept["cause"] = without_lines(kept["cause"])
+    if isinstance(inner := kept.get("exceptions"), list):
+        kept["exceptions"] = [without_lines(one) for one in inner]
     return kept
 
 

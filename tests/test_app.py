@@ -1,22 +1,29 @@
 """The app: what callers are told, above all when something is wrong."""
 
 import asyncio
+import sys
+from datetime import timedelta
 
 import pytest
+from pydantic import BaseModel, field_validator
 
 from edda import (
     ArgumentError,
     EddaApp,
     InstanceExistsError,
     InstanceNotFoundError,
+    InvalidEventError,
     ResultTimeout,
     RetryPolicy,
+    TerminalError,
     WorkflowCancelled,
     activity,
     send_event,
+    send_event_transactional,
     wait_event,
     workflow,
 )
+from edda.doors import SystemClock
 from edda.errors import (
     AmbiguousAppError,
     DefinitionError,
@@ -85,6 +92,21 @@ def test_a_definition_needs_a_context_and_async():
         @workflow
         def plain(ctx):
             return 1
+
+
+def test_a_generator_is_no_activity():
+    """A function with a `yield` would run nothing when it is called: it is refused at once."""
+    with pytest.raises(DefinitionError, match="has a `yield`"):
+
+        @activity
+        def plain(ctx):
+            yield 1
+
+    with pytest.raises(DefinitionError, match="has a `yield`"):
+
+        @workflow
+        async def asynchronous(ctx):
+            yield 1
 
 
 def test_a_negative_retry_is_refused():
@@ -351,3 +373,225 @@ def test_every_limit_that_is_none_is_named():
         "max_concurrent must be a whole number above 0, got 1.5",
         "lease_seconds must be a number above 0, got 'soon'",
     ]
+
+
+def test_steps_that_end_during_the_shutdown_may_use_the_app():
+    """A step that comes to its end while the app closes sends, starts and publishes as ever."""
+    clock = SystemClock()
+    store = MemoryStore(clock)
+    begun, closing = asyncio.Event(), asyncio.Event()
+
+    @activity
+    async def last(ctx) -> None:
+        begun.set()
+        await closing.wait()
+        await send_event("closing.one", "s")
+        await adding.start(a=1, instance_id="started")
+
+    @workflow
+    async def closes(ctx) -> str:
+        await last(ctx)
+        await send_event("closing.two", "s")
+        return await adding.start(ctx, a=2, instance_id="child")
+
+    async def main():
+        once = RetryPolicy(max_attempts=1)
+        app = EddaApp(store=store, clock=clock, default_retry_policy=once)
+        await app.initialize()
+        await app.start(closes, instance_id="x")
+        await begun.wait()
+        ending = [asyncio.create_task(app.shutdown()) for _ in range(2)]
+        while not app._worker._is_stopping:
+            await asyncio.sleep(0)
+        closing.set()
+        await asyncio.gather(*ending)
+        with pytest.raises(NoAppError):
+            await app.start(adding, a=3)
+        found = {one.id: one.status for one in await store.find()}
+        return found, len(store._log)
+
+    found, messages = asyncio.run(main())
+    assert found == {"x": "completed", "started": "pending", "child": "pending"}
+    assert messages == 2
+
+
+def test_a_shutdown_that_fails_leaves_nothing_running():
+    """When the leases cannot be given back the error is told, and no task of the app is left."""
+
+    async def main():
+        app = EddaApp(db_url="memory://")
+        await app.initialize()
+
+        async def release(worker):
+            raise StoreUnavailableError("away")
+
+        app.store.release = release
+        with pytest.raises(StoreUnavailableError):
+            await app.shutdown()
+        assert not app.is_open
+        return asyncio.all_tasks() - {asyncio.current_task()}
+
+    assert asyncio.run(main()) == set()
+
+
+def test_a_shutdown_that_is_cancelled_leaves_nothing_running():
+    """Who is tired of waiting for the last steps cancels the shutdown: everything ends then."""
+    begun = asyncio.Event()
+
+    @activity
+    async def endless(ctx) -> None:
+        begun.set()
+        await asyncio.sleep(60)
+
+    @workflow
+    async def lasting(ctx) -> None:
+        await endless(ctx)
+
+    async def main():
+        app = EddaApp(db_url="memory://")
+        await app.initialize()
+        await app.start(lasting)
+        await begun.wait()
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(app.shutdown(), 0.01)
+        assert not app.is_open
+        await asyncio.sleep(0.01)
+        return asyncio.all_tasks() - {asyncio.current_task()}
+
+    assert asyncio.run(main()) == set()
+
+
+def test_a_timeout_that_is_no_number_is_refused():
+    """NaN is no time to wait, and would confuse the event loop."""
+
+    async def body(app):
+        with pytest.raises(ArgumentError, match="timeout must be a number of seconds"):
+            await app.result("x", timeout=float("nan"))
+
+    run(body)
+
+
+def test_result_of_a_closed_app_leaves_nothing():
+    """Asking a closed app for a result is an error, and begins no task."""
+
+    async def main():
+        app = EddaApp(db_url="memory://")
+        await app.initialize()
+        await app.shutdown()
+        with pytest.raises(NoAppError):
+            await app.result("x")
+        return asyncio.all_tasks() - {asyncio.current_task()}
+
+    assert asyncio.run(main()) == set()
+
+
+@pytest.mark.parametrize("url", ["memory://", "sqlite:///{}/edda.db"])
+def test_an_app_on_two_event_loops(tmp_path, url):
+    """An app that is opened again on another event loop works as it did: locks, outbox and all."""
+    assert opened_twice(url.format(tmp_path)) == [["twice.opened"] * 5] * 2
+
+
+def test_an_app_on_two_event_loops_and_postgres(postgres):
+    """The same on PostgreSQL."""
+    assert opened_twice(postgres) == [["twice.opened"] * 5] * 2
+
+
+def opened_twice(url):
+    """What five workflows hear on each of two event loops, told by steps that compete for locks."""
+    app = EddaApp(db_url=url)
+
+    @activity(transactional=True)
+    async def tells(ctx, id: str) -> None:
+        await send_event_transactional(ctx, "twice.opened", "s", {"id": id})
+
+    @workflow
+    async def telling(ctx, id: str) -> str:
+        await tells(ctx, id)
+        return (await wait_event(ctx, "twice.opened", match={"data.id": id})).type
+
+    async def once(number):
+        await asyncio.gather(app.initialize(), app.initialize())
+        try:
+            told = [await app.start(telling, f"{number}.{n}") for n in range(5)]
+            return list(await asyncio.gather(*(app.result(id, timeout=8) for id in told)))
+        finally:
+            await app.shutdown()
+
+    return [asyncio.run(once(number)) for number in range(2)]
+
+
+def test_events_may_be_kept_for_ever():
+    """A retention longer than time itself drops nothing."""
+
+    async def body(app):
+        await app.handle_event({"type": "kept", "source": "s", "id": "1"})
+        return await app.expire()
+
+    assert run(body, retention=timedelta.max) == 0
+
+
+class Kept(BaseModel):
+    count: int
+
+
+def test_a_wait_for_what_is_no_model_any_more(monkeypatch):
+    """Where the name that a wait has stored means no model, the event is accepted, for the wait."""
+    model = Kept
+
+    async def body(app):
+        @workflow
+        async def keeping(ctx) -> int:
+            return (await wait_event(ctx, "kept.model", model=model)).data.count
+
+        await app.start(keeping, instance_id="x")
+        with pytest.raises(ResultTimeout):
+            await app.result("x", timeout=0.01)
+        app.models.clear()  # as in a process that only accepts
+        plain = type("Kept", (), {"__module__": Kept.__module__, "__qualname__": "Kept"})
+        monkeypatch.setattr(sys.modules[Kept.__module__], "Kept", plain)
+        await app.handle_event(
+            {"type": "kept.model", "source": "s", "id": "1", "data": {"count": 3}}
+        )
+        return await app.result("x", timeout=5)
+
+    assert run(body) == 3
+
+
+class Fussy(BaseModel):
+    count: int
+
+    @field_validator("count")
+    @classmethod
+    def known(cls, value: int) -> int:
+        raise TerminalError("not even an error of values")
+
+
+def test_a_model_whose_validator_breaks_refuses():
+    """Whatever a model's validator raises, the sender is told that the data is refused."""
+
+    @workflow
+    async def fussing(ctx) -> None:
+        await wait_event(ctx, "fussy.event", model=Fussy)
+
+    async def body(app):
+        await app.start(fussing, instance_id="x")
+        with pytest.raises(ResultTimeout):
+            await app.result("x", timeout=0.01)
+        with pytest.raises(InvalidEventError, match="TerminalError: not even"):
+            await app.handle_event(
+                {"type": "fussy.event", "source": "s", "id": "1", "data": {"count": 3}}
+            )
+
+    run(body)
+
+
+@pytest.mark.parametrize("id", ["a\0b", "a\udc80"])
+def test_an_id_that_no_store_keeps_is_refused(id):
+    """NUL and half a surrogate pair are refused before anything is stored."""
+
+    async def body(app):
+        with pytest.raises(ArgumentError, match="instance_id has a NUL or half"):
+            await app.start(adding, a=1, instance_id=id)
+        return await app.find()
+
+    assert run(body) == []

@@ -339,3 +339,37 @@ def test_outside_a_workflow():
         asyncio.run(publish(None, "news", 1))
     with pytest.raises(ArgumentError, match="workflow's ctx"):
         receive(None, "news")
+
+
+@pytest.mark.parametrize("metadata", ["not json", "5", "[" * 5000, '{"a": 1}'])
+def test_metadata_from_anybody(sim, metadata):
+    """Whoever posts an event of a channel with odd metadata does not stop who receives it."""
+
+    @workflow
+    async def posted(ctx):
+        await subscribe(ctx, "posted")
+        message = await receive(ctx, "posted")
+        return [message.data, message.metadata]
+
+    run = sim.start(posted)
+    sim.send("edda.channel.posted", "x", eddametadata=metadata)
+    assert run.result == ["x", {"a": 1} if metadata.startswith("{") else {}]
+
+
+def test_subscribing_anew_forgets_what_came(sim):
+    """A channel that is left and read anew in one step begins there, whatever came before."""
+
+    @workflow
+    async def renewing(ctx):
+        await subscribe(ctx, "renewed")
+        await wait_event(ctx, "renew")
+        await unsubscribe(ctx, "renewed")
+        await subscribe(ctx, "renewed")
+        return (await receive(ctx, "renewed")).data
+
+    run = sim.start(renewing)
+    say(sim, "old", channel="renewed")
+    sim.send("renew")
+    assert run.status == "waiting_for_message"
+    say(sim, "new", channel="renewed")
+    assert run.result == "new"

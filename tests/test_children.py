@@ -238,3 +238,20 @@ def test_bad_arguments(sim):
     assert len(sim.runs) == 1
     with pytest.raises(ArgumentError, match="workflow's ctx"):
         double.run(None, 4)
+
+
+@workflow
+async def same_child(ctx, left: int = 1):
+    one, two = await asyncio.gather(*(double.run(ctx, 2, instance_id="K") for _ in range(2)))
+    three = await double.run(ctx, 2, instance_id="K")
+    if left:
+        await ctx.recur(left=left - 1)
+    return [one, two, three]
+
+
+def test_one_child_run_several_times(sim):
+    """A child that is run again by its id starts once, and has ended as it did: nobody hangs."""
+    run = sim.start(same_child)
+    sim.advance(10)
+    assert run.result == [4, 4, 4]
+    assert [child.id for child in sim.runs].count("K") == 1

@@ -15,7 +15,7 @@ from uuid import UUID
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel, Field, PlainSerializer, ValidationError
+from pydantic import BaseModel, Field, PlainSerializer, ValidationError, field_validator
 
 from edda.codec import (
     MAX_CAUSES,
@@ -27,6 +27,7 @@ from edda.codec import (
     reference,
     resolve,
     result_of,
+    text_fault,
 )
 from edda.errors import ActivityError, ArgumentError, DecodingError, DefinitionError, EncodingError
 
@@ -625,3 +626,51 @@ def test_keyword_arguments_are_stored_in_the_order_of_the_signature():
     codec = Parameters(pay, "Activity 'pay'")
     one = codec.encode((), {"amount": 2, "order_id": "a"})
     assert one == codec.encode(("a",), {"amount": 2}) == codec.encode(("a", 2), {})
+
+
+def test_a_group_of_exceptions_comes_back():
+    """A group comes back with its exceptions, each as a value, also a group in a group."""
+    inner = ExceptionGroup("inner", [KeyError("k"), Declined("no money", 7)])
+    back = there_and_back(ExceptionGroup("outer", [ValueError("v"), inner]))
+    assert (type(back), back.message) == (ExceptionGroup, "outer")
+    value, group = back.exceptions
+    assert (type(value), value.args) == (ValueError, ("v",))
+    assert [type(one) for one in group.exceptions] == [KeyError, Declined]
+    assert vars(group.exceptions[1]) == vars(Declined("no money", 7))
+
+
+def test_a_group_too_deep_is_still_a_value():
+    """Groups in groups without end are cut, not refused."""
+    error = ValueError("v")
+    for _ in range(50):
+        error = ExceptionGroup("g", [error])
+    back = there_and_back(error)
+    assert isinstance(back, ExceptionGroup)
+    assert len(encode_error(back)) < 5000
+
+
+class Touchy(BaseModel):
+    a: int
+
+    @field_validator("a")
+    @classmethod
+    def known(cls, value: int) -> int:
+        return {1: 1}[value]
+
+
+def test_a_validator_that_breaks_is_a_value_that_does_not_fit():
+    """Whatever a validator raises, stored data is a DecodingError and a call an ArgumentError."""
+    with pytest.raises(DecodingError, match="KeyError: 2"):
+        Value(Touchy, "It").decode('{"a": 2}')
+
+    def function(ctx, touchy: Touchy) -> None: ...
+
+    with pytest.raises(ArgumentError, match="KeyError: 2"):
+        Parameters(function, "It").accept(({"a": 2},), {})
+
+
+@pytest.mark.parametrize("value", ["", 5, None, "a\0b", "a\udc80"])
+def test_what_is_no_text(value):
+    """An id or a type is a string of characters that every store keeps."""
+    assert text_fault(value) is not None
+    assert text_fault("Zürich 🚲") is None

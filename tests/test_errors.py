@@ -166,6 +166,7 @@ SAID = [
         "changed. Use the edda-durable that wrote it, or another database.",
     ),
     (errors.StoreUnavailableError("said"), "E704", "said"),
+    (errors.TransactionOverError("said"), "E706", "said"),
     (
         errors.CompensationError(BOOM, ["a:1"], [("b:1", "undo_b", "OSError: off")]),
         "E405",

@@ -52,6 +52,11 @@ def test_an_envelope_becomes_the_sdks_event():
         ({"time": "yesterday"}, "RFC 3339"),
         ({"time": datetime(2020, 1, 1)}, "must have an offset"),  # noqa: DTZ001
         ({"subject": 5}, "subject must be a string"),
+        ({"time": "0001-01-01T00:00:00+05:00"}, "RFC 3339"),
+        ({"eddainstanceid": 5}, "eddainstanceid must be a non-empty string"),
+        ({"eddainstanceid": ""}, "eddainstanceid must be a non-empty string"),
+        ({"type": "a\0"}, "type has a NUL"),
+        ({"subject": "\ud800"}, "half of a surrogate pair"),
         ({"tenant": 2**31}, "32-bit"),
         ({"tenant": 1.5}, "32-bit"),
     ],

@@ -473,3 +473,30 @@ def test_what_could_never_be_told_is_refused(hooks, problem):
     with pytest.raises(ArgumentError) as caught:
         EddaApp(db_url="memory://", hooks=hooks)
     assert str(caught.value) == f"EddaApp(hooks=...): {problem}. The hooks are {', '.join(NAMES)}"
+
+
+def test_a_hook_that_raises_a_cancellation(caplog):
+    """A CancelledError of a hook's own is logged like any error, and later hooks are told."""
+    told = []
+
+    class Cancelled:
+        def on_activity_start(self, info):
+            raise asyncio.CancelledError
+
+        async def on_activity_complete(self, info):
+            raise asyncio.CancelledError
+
+        async def on_workflow_complete(self, info):
+            told.append(info.result)
+
+    @workflow
+    async def charging(ctx) -> int:
+        return await charge(ctx, 3)
+
+    async def main():
+        async with EddaApp(db_url="memory://", hooks=Cancelled()) as app:
+            return await app.result(await app.start(charging), timeout=5)
+
+    assert (asyncio.run(main()), told) == (3, ["3"])
+    assert "The hook on_activity_start raised" in caplog.text
+    assert "The hook on_activity_complete raised" in caplog.text

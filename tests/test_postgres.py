@@ -37,6 +37,7 @@ from edda.stores import postgres_signals
 from edda.stores.postgres import PostgresStore
 from edda.stores.postgres_database import Database
 from edda_testkit import contract
+from tests.test_stores import takes_and_ends
 
 ROOT = Path(__file__).resolve().parents[1]
 CHECKS = contract.checks()
@@ -648,6 +649,39 @@ def test_what_is_no_text_is_refused(postgres, id):
             return await store.find(), again[0].is_duplicate
 
     assert asyncio.run(scenario()) == ([], False)
+
+
+def test_what_was_taken_is_forgotten(postgres):
+    """What an instance took is kept while it lives and the events are there, no longer."""
+
+    async def scenario():
+        async with opened(postgres) as store:
+
+            async def rows():
+                table = f'"{store._database.schema}".taken'
+                return await store._database._pool.fetch(f"SELECT * FROM {table}")
+
+            return await takes_and_ends(store, SystemClock(), rows)
+
+    assert asyncio.run(scenario()) == 1
+
+
+def test_a_channel_that_is_read_anew(postgres):
+    """A subscription that is renewed in a commit begins there."""
+
+    async def scenario():
+        async with opened(postgres) as store:
+            lease = (await store.create(new("a", "me"))).claimed.lease
+            channel = (Subscription("news", "broadcast"),)
+            reads = look(lease, subscriptions=channel)
+            await store.commit(reads)
+            await store.deliver([event("old", "news")])
+            await store.commit(look(lease, subscriptions=channel, renewed=("news",)))
+            await store.deliver([event("new", "news")])
+            waits = look(lease, Wait("r:1", "news", mode="broadcast"), subscriptions=channel)
+            return [one.envelope.id for one in (await store.commit(waits)).messages]
+
+    assert asyncio.run(scenario()) == ["new"]
 
 
 def test_long_values_match_and_come_back(postgres):

@@ -4,7 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edda.errors import ArgumentError, DecodingError, EncodingError, TerminalError
+from edda import activity, workflow
+from edda.errors import (
+    ArgumentError,
+    DecodingError,
+    DefinitionError,
+    EncodingError,
+    TerminalError,
+)
 from edda.retry import DEFAULT_RETRY_POLICY, RetryPolicy
 
 ERROR = ValueError("boom")
@@ -90,12 +97,12 @@ def test_what_is_final_is_not_retried(error):
         ("max_attempts", -3, "a whole number from 1, or None for unlimited"),
         ("max_attempts", True, "a whole number from 1, or None for unlimited"),
         ("max_attempts", 2.0, "a whole number from 1, or None for unlimited"),
-        ("initial_interval", -1.0, "zero or more seconds, as a number"),
-        ("initial_interval", "1", "zero or more seconds, as a number"),
-        ("initial_interval", float("nan"), "zero or more seconds, as a number"),
+        ("initial_interval", -1.0, "zero or more seconds, as a number, at most 100 years"),
+        ("initial_interval", "1", "zero or more seconds, as a number, at most 100 years"),
+        ("initial_interval", float("nan"), "zero or more seconds, as a number, at most 100 years"),
         ("backoff_coefficient", 0.5, "1 or more"),
-        ("max_interval", float("inf"), "zero or more seconds, as a number"),
-        ("max_interval", True, "zero or more seconds, as a number"),
+        ("max_interval", float("inf"), "zero or more seconds, as a number, at most 100 years"),
+        ("max_interval", True, "zero or more seconds, as a number, at most 100 years"),
         ("max_duration", -1, "zero or more seconds, as a number, or None for unlimited"),
         ("non_retryable", [ValueError], "a tuple of exception classes"),
         ("non_retryable", (int,), "a tuple of exception classes"),
@@ -117,3 +124,30 @@ def test_every_fault_is_named_at_once():
         "max_attempts",
         "max_interval",
     ]
+
+
+def test_a_type_that_cannot_be_stored_is_not_retried(edda_sim):
+    """A result of a type without a schema is found after the step has run: it is not run again."""
+    ran = []
+
+    class Odd: ...
+
+    async def making(ctx) -> Odd:
+        ran.append(1)
+        return Odd()
+
+    make = activity(making)
+
+    @workflow
+    async def making_odd(ctx):
+        await make(ctx)
+
+    run = edda_sim.start(making_odd)
+    edda_sim.advance(600)
+    assert (run.status, ran, type(run.error)) == ("failed", [1], DefinitionError)
+
+
+def test_pauses_are_instants_that_can_be_stored():
+    """A pause that ends past the year 9999 is refused in the policy, not when a step fails."""
+    with pytest.raises(ArgumentError, match="at most 100 years"):
+        RetryPolicy(initial_interval=1e15, max_interval=1e16)

@@ -296,3 +296,36 @@ def test_bad_calls(sim):
         register_compensation(None, unbook)
     with pytest.raises(DefinitionError, match="@on_failure decorates an activity"):
         on_failure(unbook)(3)
+
+
+def test_a_cancellation_while_undoing(sim, undone):
+    """Who asks for cancellation while a run is undone changes nothing: all of it is undone."""
+    sim.stub(confirm, raises=ValueError("full"))
+    sim.stub(refund, side_effect=slow_refund(undone))
+    run = sim.start(trip)
+    assert run.status == "compensating"
+    assert run.cancel()
+    sim.advance(10)
+    assert (run.status, [name for name, *_ in undone]) == ("failed", ["refund", "unbook"])
+    assert "full" in str(run.error)
+
+
+def slow_refund(undone):
+    async def refund(amount):
+        await asyncio.sleep(10)
+        undone.append(("refund", amount))
+
+    return refund
+
+
+def test_a_result_that_cannot_be_stored_undoes(sim, undone):
+    """A run that fails because its result cannot be stored is undone like any that fails."""
+
+    @workflow
+    async def odd(ctx):
+        await book(ctx, "Ritz")
+        return {1, 2}
+
+    run = sim.start(odd)
+    assert (run.status, undone) == ("failed", [("unbook", "Ritz", "B-1")])
+    assert "cannot be stored" in str(run.error)

@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -429,6 +429,64 @@ def test_a_look_writes_nothing(tmp_path):
             return seen == await other._run(lambda core: core.data_version())
 
     assert asyncio.run(scenario())
+
+
+# ---- What was taken ---------------------------------------------------------------------------
+
+
+async def takes_and_ends(store, clock, rows):
+    """Two instances take events: one recurs and sees the first expire, one ends."""
+    created = [await store.create(new(id, "me")) for id in ("a", "b")]
+    leases = [one.claimed.lease for one in created]
+
+    async def take(lease, seq, id, **more):
+        await store.deliver([event(id)])
+        commit = Commit(
+            lease, seq, (), Status.RUNNING, (Wait("paid:1", "paid"),), (), None, release=False
+        )
+        found = (await store.commit(commit)).messages
+        taken = tuple(message.position for message in found)
+        return await store.commit(replace(commit, waits=(), taken=taken, **more))
+
+    await take(leases[0], 1, "1")
+    await take(leases[1], 1, "2")
+    assert len(await rows()) == 3  # `a` took the first, `b` both
+    ended = Finished(1, clock.now(), Result("1"))
+    await take(leases[1], 1, "3", events=(ended,), status=Status.COMPLETED)
+    assert len(await rows()) == 1
+    await take(leases[0], 1, "4")
+    assert len(await rows()) == 4
+    await store.expire(clock.now() + timedelta(days=1))
+    await take(leases[0], 1, "5")
+    return len(await rows())
+
+
+def test_what_was_taken_is_forgotten_in_memory():
+    """What an instance took is kept while it lives and the events are there, no longer."""
+    clock = SystemClock()
+    store = MemoryStore(clock)
+
+    async def rows():
+        return [position for row in store._rows.values() for position in row.taken]
+
+    assert asyncio.run(takes_and_ends(store, clock, rows)) == 1
+
+
+def test_what_was_taken_is_forgotten_in_a_file(tmp_path):
+    """The same in SQLite: its table does not grow for ever."""
+
+    async def main():
+        async with opened(tmp_path / "edda.db") as store:
+
+            async def rows():
+                connection = store._file.connection
+                return await store._run(
+                    lambda _: connection.execute("SELECT * FROM edda_taken").fetchall()
+                )
+
+            return await takes_and_ends(store, SystemClock(), rows)
+
+    assert asyncio.run(main()) == 1
 
 
 # ---- Two connections, two processes ------------------------------------------------------------

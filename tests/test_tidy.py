@@ -33,6 +33,7 @@ LONG_FILES: dict[str, str] = {  # "edda.room"
     "edda.machine": "all that decides what is in a history, which must be read as a whole",
     "edda.ports": "the doors, and the values that cross them",
     "edda.timeline": "a table of glyphs, and a line of text for each kind of event",
+    "edda.worker": "a turn from its claim to its end, whose tasks and locks must be read together",
     "edda.turn": "one step of one instance, whose order of doing things must be read as a whole",
     "edda.codec": "values, parameters and exceptions cross the line in the same way",
     "edda_testkit.simulation": "the face of the kit: a method for each thing a test may do",

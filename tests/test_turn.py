@@ -1,11 +1,31 @@
 """Each verb as a triple: it suspends, it completes, it is still waiting. And what a turn leaves."""
 
 import asyncio
+import gc
+import json
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from pydantic import BaseModel
 
-from edda import RetryPolicy, activity, send_event, sleep, wait_event, wait_timer, workflow
+from edda import (
+    RetryPolicy,
+    activity,
+    send_event,
+    sleep,
+    wait_any,
+    wait_event,
+    wait_timer,
+    workflow,
+)
+from edda.commands import Result
+from edda.errors import DuplicateIdError
+from edda.events import as_envelope
+from edda.history import Started
+from edda.ports import NewInstance
+from edda.stores.memory import MemoryStore
+from edda.turn import Turn
+from edda_testkit import Simulation
 
 
 @activity(retry_policy=RetryPolicy(initial_interval=10, max_attempts=2))
@@ -165,3 +185,185 @@ def test_a_local_class_that_is_not_retryable(edda_sim):
     assert run.status == "failed"
     assert "Local: no" in str(run.error)
     assert len(run.calls(refusing)) == 1
+
+
+# ---- A turn by itself: what it does with what came late, or is refused --------------------------
+
+
+class Clock:
+    def __init__(self):
+        self.time = datetime(2030, 1, 1, tzinfo=UTC)
+
+    def now(self):
+        return self.time
+
+    def entropy(self, bits):
+        return 7
+
+
+class CountingStore(MemoryStore):
+    commits = 0
+
+    async def commit(self, commit):
+        self.commits += 1
+        assert self.commits < 20, "it spins"
+        return await super().commit(commit)
+
+
+async def begun(store, clock, flow):
+    started = Started(0, clock.now(), flow.name, "{}", 7)
+    created = await store.create(NewInstance("x", flow.name, started, "me"))
+    turn = Turn(created.claimed, flow, store=store, clock=clock)
+    await turn.begin()
+    return turn
+
+
+def post(type, id="1", data=None):
+    return as_envelope({"type": type, "source": "s", "id": id}, data)
+
+
+@pytest.mark.parametrize("timed", ["timeout_seconds", "asyncio.timeout"])
+@pytest.mark.parametrize(("seconds", "said"), [(9, "go"), (10, "go"), (10.000001, "late")])
+def test_an_event_that_a_turn_has_not_seen_yet(timed, seconds, said):
+    """What was accepted by the deadline wins, also when the turn looks again only after it."""
+
+    @workflow
+    async def racing(ctx):
+        async def listen():
+            try:
+                if timed == "timeout_seconds":
+                    return (await wait_event(ctx, "go", timeout_seconds=10)).type
+                async with asyncio.timeout(10):
+                    return (await wait_event(ctx, "go")).type
+            except TimeoutError:
+                return "late"
+
+        return await asyncio.gather(act(ctx), listen())
+
+    async def main():
+        clock = Clock()
+        store = CountingStore(clock)
+        turn = await begun(store, clock, racing)
+        clock.time += timedelta(seconds=seconds)
+        await store.deliver([post("go")])
+        clock.time += timedelta(seconds=2)
+        step = await turn.answer("act:1", Result('"done"'))
+        assert step.is_over
+        return json.loads((await store.instance("x")).outcome.value)
+
+    assert asyncio.run(main()) == ["done", said]
+
+
+class Counted(BaseModel):
+    count: int
+
+
+def test_a_refused_event_that_nobody_wants_any_more():
+    """A message that one wait refused, and another gave up before it took it, ends no turn late."""
+
+    @workflow
+    async def tangled(ctx):
+        taking = []
+
+        async def opens():
+            await wait_event(ctx, "first")
+            taking.append(asyncio.create_task(wait_event(ctx, "counted")))
+
+        async def gives_up():
+            await wait_event(ctx, "last")
+            taking[0].cancel()
+
+        waiting = wait_event(ctx, "counted", model=Counted)
+        await asyncio.gather(waiting, opens(), gives_up())
+
+    async def main():
+        clock = Clock()
+        store = CountingStore(clock)
+        await begun(store, clock, tangled)
+        await store.deliver([post("first"), post("counted", "2", "no"), post("last", "3")])
+        (claimed,) = await store.claim("me", [tangled.name], limit=1, lease_seconds=30)
+        step = await Turn(claimed, tangled, store=store, clock=clock).begin()
+        assert step.is_over
+        await store.deliver([post("counted", "4", {"count": 1})])
+        (claimed,) = await store.claim("me", [tangled.name], limit=1, lease_seconds=30)
+        await Turn(claimed, tangled, store=store, clock=clock).begin()
+        return (await store.instance("x")).status
+
+    assert asyncio.run(main()) == "completed"
+
+
+# ---- What asyncio code may do, and the turn must bear --------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["call_soon", "call_later", "add_done_callback"])
+def test_a_callback_that_raises_is_logged(edda_sim, caplog, how):
+    """A plain callback that raises is logged, as asyncio does it, and the workflow goes on."""
+
+    @workflow
+    async def calling_back(ctx):
+        loop, ended = asyncio.get_running_loop(), asyncio.create_task(asyncio.sleep(0))
+        match how:
+            case "call_soon":
+                loop.call_soon(int, "no number")
+            case "call_later":
+                loop.call_later(1, int, "no number")
+            case _:
+                ended.add_done_callback(int)
+        await sleep(ctx, 5)
+        return "went on"
+
+    run = edda_sim.start(calling_back)
+    edda_sim.advance(5)
+    assert run.result == "went on"
+    assert "In workflow calling_back: Exception in callback" in caplog.text
+
+
+def test_a_wait_of_several_that_cannot_be_asked_leaves_none(edda_sim):
+    """When the second of several waits has an id that is taken, the first takes no event."""
+
+    @workflow
+    async def doubled(ctx):
+        other = asyncio.create_task(wait_event(ctx, "other", event_id="wait_event_second:1"))
+        await asyncio.sleep(0)
+        with pytest.raises(DuplicateIdError):
+            await wait_any(ctx, {"first": None, "second": None})
+        return [(await wait_event(ctx, "first")).data, (await other).data]
+
+    run = edda_sim.start(doubled)
+    edda_sim.send("other", 2)
+    edda_sim.send("first", 1)
+    assert run.result == [1, 2]
+
+
+def test_ids_do_not_depend_on_the_garbage_collector():
+    """What an abandoned generator asks when it is collected, whenever that is, counts no id."""
+
+    @workflow
+    async def littering(ctx):
+        cycle = []
+
+        async def numbers(cycle):
+            try:
+                yield cycle
+            finally:
+                await act(ctx)
+
+        cycle.append(numbers(cycle))
+        async for _ in cycle[0]:
+            break
+        del cycle
+        if not ctx.is_replaying:
+            gc.collect()
+        await act(ctx)
+        await sleep(ctx, 5)
+
+    gc.disable()
+    try:
+        with Simulation(guard="off") as sim:
+            run = sim.start(littering)
+            sim.run(until=run)
+            assert [event.id for event in run.history if event.kind == "activity_scheduled"] == [
+                "act:1"
+            ]
+    finally:
+        gc.enable()

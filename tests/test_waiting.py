@@ -1,6 +1,6 @@
 """The arguments of the verbs: what is wrong with one is said before anything is stored."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 from pydantic import BaseModel
@@ -34,6 +34,12 @@ CASES = {
     "no duration": (lambda ctx: sleep(ctx), "give the duration once"),  # noqa: PLW0108
     "two durations": (lambda ctx: sleep(ctx, 1, duration_seconds=2), "give the duration once"),
     "naive": (lambda ctx: wait_until(ctx, datetime(2030, 1, 1)), "is naive"),  # noqa: DTZ001
+    "no instant in UTC": (
+        lambda ctx: wait_until(ctx, datetime.max.replace(tzinfo=timezone(timedelta(hours=-5)))),
+        "lies outside the years",
+    ),
+    "half a pair": (lambda ctx: wait_event(ctx, "x\ud800"), "half of a surrogate pair"),
+    "half a pair in match": (lambda ctx: wait_event(ctx, "x", match={"a": "\ud800"}), "plain JSON"),
     "text instant": (lambda ctx: sleep_until(ctx, "noon"), "target_time must be a datetime"),
     "no ctx": (lambda ctx: sleep("ctx", 1), "first argument must be a workflow's ctx"),
 }

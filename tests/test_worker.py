@@ -1,9 +1,11 @@
 """The worker in real time, tens of milliseconds of it."""
 
 import asyncio
+import contextlib
 import logging
 import threading
 import time
+from datetime import timedelta
 
 import pytest
 
@@ -18,6 +20,7 @@ from edda import (
     wait_event,
     workflow,
 )
+from edda.doors import SystemClock
 from edda.errors import LeaseLost, StoreUnavailableError
 
 ONCE = RetryPolicy(max_attempts=1)
@@ -363,3 +366,126 @@ def test_an_event_that_comes_as_a_turn_ends_is_not_lost():
         return await app.result(await app.start(waiting), timeout=5)
 
     assert run(body) == 5
+
+
+class Odd(BaseException):
+    pass
+
+
+def raises_odd():
+    raise Odd("odd")
+
+
+def raises_exit():
+    raise GeneratorExit
+
+
+async def cancels_itself():
+    asyncio.current_task().cancel()
+    await asyncio.sleep(1)
+
+
+@pytest.mark.parametrize("is_plain", [False, True], ids=["async", "plain"])
+@pytest.mark.parametrize(
+    ("what", "name"),
+    [(raises_odd, "Odd"), (raises_exit, "GeneratorExit"), (cancels_itself, "Cancelled")],
+)
+def test_whatever_an_activity_raises_nobody_hangs(is_plain, what, name):
+    """What is no Exception, and a task that cancels itself, are a failed attempt like any other."""
+
+    async def asynchronous(ctx) -> None:
+        found = what()
+        if found is not None:
+            await found
+
+    def plain(ctx) -> None:
+        return what()
+
+    act = activity(retry_policy=ONCE)(plain if is_plain else asynchronous)
+
+    @workflow
+    async def odd(ctx) -> None:
+        await act(ctx)
+
+    async def body(app):
+        id = await app.start(odd)
+        with pytest.raises(WorkflowFailed, match=f"the last error was {name}"):
+            await app.result(id, timeout=5)
+        assert app._worker._running == {}
+
+    run(body)
+
+
+@pytest.mark.parametrize("error", [StoreUnavailableError("away"), asyncio.CancelledError()])
+def test_a_start_whose_answer_is_lost_runs_all_the_same(error):
+    """An instance that was stored runs, also when who started it never learnt of it."""
+
+    async def body(app):
+        create, awake = app.store.create, app._worker._awake
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert not awake.is_set()  # it has looked, found nothing and sleeps
+
+        async def create_and_fail(new):
+            await create(new)
+            raise error
+
+        app.store.create = create_and_fail
+        with pytest.raises(type(error)):
+            await app.start(napping, 0.0, instance_id="x")
+        await app.result("x", timeout=5)
+
+    run(body, lease_seconds=0.06)
+
+
+@pytest.mark.parametrize("has_a_turn", [False, True], ids=["waiting", "turning"])
+def test_a_clock_that_is_set_forward(has_a_turn):
+    """When the clock jumps, or the machine has slept, what became due meanwhile is noticed."""
+    ahead = [timedelta(0)]
+
+    class Clock(SystemClock):
+        def now(self):
+            return super().now() + ahead[0]
+
+    @activity
+    async def long(ctx) -> None:
+        await asyncio.sleep(60)
+
+    @workflow
+    async def dozing(ctx) -> None:
+        if has_a_turn:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(3600):
+                    await long(ctx)
+        else:
+            await sleep(ctx, 3600)
+
+    async def body(app):
+        id = await app.start(dozing)
+        status = "running" if has_a_turn else "waiting_for_timer"
+        while await app.status(id) != status or app._worker._awake.is_set():
+            await asyncio.sleep(0.001)
+        ahead[0] = timedelta(hours=2)
+        if has_a_turn:  # its lease must not lapse: that would be another way out
+            app._worker._notice_the_time()
+        await app.result(id, timeout=5)
+
+    run(body, clock=Clock(), lease_seconds=30.0 if has_a_turn else 0.06)
+
+
+def test_plain_functions_do_not_wait_for_each_other():
+    """So many plain functions as are called are at work at once: none runs out of time in line."""
+    together = threading.Barrier(50, timeout=5)
+
+    @activity(timeout_seconds=5, retry_policy=ONCE)
+    def meets(ctx) -> int:
+        return int(together.wait() >= 0)
+
+    @workflow
+    async def meeting(ctx) -> int:
+        return sum(await asyncio.gather(*(meets(ctx) for _ in range(50))))
+
+    async def body(app):
+        return await app.result(await app.start(meeting), timeout=8)
+
+    assert run(body) == 50

@@ -61,7 +61,9 @@ class MemoryStore:
         return f"<MemoryStore: {len(self._rows)} instances, {len(self._log)} messages>"
 
     async def open(self) -> None:
-        """Nothing to do."""
+        """Be ready for this event loop, which may be another than before."""
+        if not self._writing.locked():
+            self._writing = asyncio.Lock()
 
     async def close(self) -> None:
         """Nothing to do; what is stored stays until the object goes."""
@@ -134,7 +136,7 @@ class MemoryStore:
         if commit.restart is not None:
             row.events = [commit.restart]
             row.cancel_recorded = False
-        self._log.subscribe(row, () if is_final else commit.subscriptions)
+        self._log.subscribe(row, () if is_final else commit.subscriptions, commit.renewed)
         row.due = commit.due
         woken = self._log.register(row, () if is_final else commit.waits)
         woken += self._send_out(commit)

@@ -9,7 +9,7 @@ something to do by what they did; waking those is the store's.
 import json
 import logging
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from heapq import heappop, heappush
@@ -17,7 +17,7 @@ from itertools import chain, takewhile
 from typing import get_args
 
 from edda.commands import Mode, Outcome
-from edda.events import Envelope, match_values
+from edda.events import ENDED, Envelope, match_values
 from edda.history import Event
 from edda.ports import Expired, Lease, Message, Status, Subscription, Wait
 
@@ -157,6 +157,7 @@ class Log:
 
     def end(self, row: Row) -> None:
         """An instance has ended, and waits for nothing any more."""
+        row.taken.clear()
         del self._live[row.workflow][row.id]
 
     def take(self, row: Row, positions: Iterable[int]) -> None:
@@ -169,15 +170,15 @@ class Log:
             row.inbox.pop(position, None)
             self._read.add(position)
 
-    def subscribe(self, row: Row, subscriptions: Iterable[Subscription]) -> None:
-        """Make these the channels that an instance reads."""
+    def subscribe(self, row: Row, channels: Iterable[Subscription], renewed: Sequence[str]) -> None:
+        """Make these the channels that an instance reads; those `renewed` from here on."""
         known, row.subscriptions = row.subscriptions, {}
-        wanted = {one.type: one.mode for one in subscriptions}
+        wanted = {one.type: one.mode for one in channels}
         for type, (mode, _) in known.items():
-            if wanted.get(type) != mode:
+            if wanted.get(type) != mode or type in renewed:
                 del self._readers[type, mode][row.id]
         for type, mode in wanted.items():
-            if type in known and known[type][0] == mode:
+            if type in known and known[type][0] == mode and type not in renewed:
                 row.subscriptions[type] = known[type]
                 continue
             row.subscriptions[type] = (mode, self.last)
@@ -335,12 +336,14 @@ class Log:
             message = self._messages.pop(position)
             envelope = message.envelope
             del self._by_key[envelope.source, envelope.id]
-            if position not in self._read:
+            if position not in self._read and not envelope.type.startswith(ENDED):
                 self.expired.append(
                     Expired(position, message.at, envelope.type, envelope.source, envelope.id)
                 )
             self._read.discard(position)
             self._queued.discard(position)
+        for row in chain(*(rows.values() for rows in self._live.values())):
+            row.taken.intersection_update(self._messages)
         for shapes in self._facets.values() if gone else ():
             for facets in shapes.values():
                 for facet, found in list(facets.items()):
@@ -351,11 +354,8 @@ class Log:
 
     def _is_wanted(self, message: Message) -> bool:
         """Whether somebody who lives could still take it; the price is those who took it."""
-        position, type, target = (
-            message.position,
-            message.envelope.type,
-            message.envelope.instance_id,
-        )
+        envelope, position = message.envelope, message.position
+        type, target = envelope.type, envelope.instance_id
         if target is not None:
             row = self._rows.get(target)
             return (

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from edda.codec import encode_error
-from edda.errors import HistoryFormatError, LeaseLost, StoreError
+from edda.errors import HistoryFormatError, LeaseLost, TransactionOverError
 from edda.events import Envelope
 from edda.history import CancelRequested, Event, Started, as_row, from_row
 from edda.ports import (
@@ -84,6 +84,8 @@ class PostgresStore:
         """Let calls under way end, and disconnect."""
         await self._signals.close()
         await self._database.close()
+        # Its lock belongs to this event loop, and the next may be another.
+        self._log = PostgresLog(self._database, self._now)
 
     async def changed(self) -> Changed | None:
         """Return what another process changed, as soon as it says so; None for anything."""
@@ -141,7 +143,7 @@ class PostgresStore:
     async def commit_in(self, connection: Any, commit: Commit) -> Committed:
         """Apply a step in an open transaction, and commit that."""
         if not connection.is_in_transaction():
-            raise StoreError(
+            raise TransactionOverError(
                 "A transactional activity has ended its transaction itself, so its writes cannot "
                 "be committed with its answer. Leave COMMIT and ROLLBACK to the engine; raise to "
                 "undo."
@@ -197,6 +199,7 @@ class PostgresStore:
                 facets.founds,
                 facets.addresses,
                 OFFERED,
+                list(commit.renewed),
             )
             match outcome:
                 case "done":

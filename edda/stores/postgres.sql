@@ -139,7 +139,7 @@ CREATE TABLE edda.interest (
     PRIMARY KEY (type, workflow)
 );
 
--- Messages that an instance took or refused, for ever.
+-- Messages that a live instance took or refused.
 CREATE TABLE edda.taken (
     instance bigint NOT NULL,
     position bigint NOT NULL,
@@ -537,7 +537,7 @@ CREATE FUNCTION edda.commit(
     outgoing text[], cancels text[],
     known_types text[], known_counts integer[], words text[],
     events integer[], shapes integer[], founds text[], addresses text[],
-    extra integer
+    extra integer, renewed text[]
 ) RETURNS TABLE (
     outcome text, is_released boolean, is_asked boolean, woken text[], sent boolean,
     positions bigint[], ats timestamptz[], texts text[]
@@ -609,7 +609,7 @@ BEGIN
     -- A look, which is a commit that changes nothing, writes nothing and takes no lock.
     IF NOT wants_release AND cardinality(seqs) = 0 AND cardinality(taken_positions) = 0
         AND NOT is_sending AND NOT sent AND NOT is_restart AND NOT is_parked AND NOT is_final
-        AND cardinality(fresh) = 0 AND cardinality(gone) = 0
+        AND cardinality(fresh) = 0 AND cardinality(gone) = 0 AND cardinality(renewed) = 0
         AND mine.channels = cardinality(channel_types) AND NOT EXISTS (
             SELECT FROM unnest(channel_types, channel_modes) AS c (type, mode)
             WHERE NOT EXISTS (
@@ -695,6 +695,9 @@ BEGIN
         new_cancel := CASE WHEN is_restart THEN 0 ELSE 2 END;
     END IF;
     IF cardinality(taken_positions) > 0 THEN
+        -- What it took of messages that are gone: positions are never used again.
+        DELETE FROM edda.taken AS t WHERE t.instance = mine.key
+            AND t.position < (SELECT min(m.position) FROM edda.message AS m);
         INSERT INTO edda.taken SELECT mine.key, t FROM unnest(taken_positions) AS t
         ON CONFLICT DO NOTHING;
         UPDATE edda.message AS m SET is_read = true
@@ -724,7 +727,7 @@ BEGIN
     IF is_changed THEN
         DELETE FROM edda.subscription AS s WHERE s.instance = mine.key AND NOT EXISTS (
             SELECT FROM unnest(channel_types, channel_modes) AS c (type, mode)
-            WHERE NOT is_final AND c.type = s.type AND c.mode = s.mode
+            WHERE NOT is_final AND c.type = s.type AND c.mode = s.mode AND c.type <> ALL (renewed)
         );
         IF NOT is_final THEN
             INSERT INTO edda.subscription
@@ -791,6 +794,9 @@ BEGIN
         WHERE a.key IN (SELECT newly.key FROM newly);
     END IF;
     woken := edda.wake(moment, array_remove(concerned, mine.key));
+    IF is_final THEN -- it takes nothing any more
+        DELETE FROM edda.taken AS t WHERE t.instance = mine.key;
+    END IF;
 
     -- Its inbox, and whether the lease is kept for it.
     new_waits := cardinality(intended);
@@ -1103,7 +1109,7 @@ WHERE key = $1 AND token = $2;
 
 -- name: commit
 SELECT * FROM edda.commit($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16,
-    $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28);
+    $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29);
 
 -- name: deliver
 SELECT * FROM edda.deliver($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12);
@@ -1197,7 +1203,8 @@ WHERE (f.shape, f.found, f.address, f.position)
 -- name: drop_messages
 WITH gone AS (DELETE FROM edda.message WHERE position = ANY ($1) RETURNING *)
 INSERT INTO edda.expired (position, at, type, source, id)
-SELECT position, at, type, source, id FROM gone WHERE NOT is_read;
+SELECT position, at, type, source, id FROM gone
+WHERE NOT is_read AND NOT starts_with(type, $2);
 
 -- name: expired
 SELECT position, at, type, source, id FROM edda.expired WHERE position > $1

@@ -15,7 +15,13 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import asyncpg
 
-from edda.errors import StoreError, StoreUnavailableError, StoreUrlError, StoreVersionError
+from edda.errors import (
+    StoreError,
+    StoreUnavailableError,
+    StoreUrlError,
+    StoreVersionError,
+    TransactionOverError,
+)
 from edda.stores.postgres_rows import statements
 
 __all__ = ["VERSION", "Database"]
@@ -114,6 +120,7 @@ class Database:
             undo.callback(pool.terminate)
             await self._prepare(pool)
             undo.pop_all()
+        self._room = asyncio.Semaphore(self._pool_size - 1)  # of this event loop
         self._pool = pool
 
     async def close(self) -> None:
@@ -279,7 +286,7 @@ _SENTENCES: Sequence[tuple[Errors, Callable[[str, str], StoreError]]] = (
     ),
     (
         (asyncpg.InFailedSQLTransactionError,),
-        lambda _, what: StoreError(
+        lambda _, what: TransactionOverError(
             "A transactional activity has caught an error of the database and gone on, but the "
             f"error has ended its transaction, so its answer cannot be committed ({what}). Let "
             "the error out, or put the statement that may fail into `async with "

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from edda.events import Envelope
+from edda.events import ENDED, Envelope
 from edda.ports import Commit, Delivered, Judge
 from edda.stores.postgres_database import Database
 from edda.stores.postgres_rows import as_facets, as_stored_wait, as_wanted, as_words
@@ -191,7 +191,7 @@ class PostgresLog:
             columns = [list(column) for column in zip(*facets, strict=True)] or [[]] * 4
             await database.fetch(connection, "drop_facets", *columns)
             positions = [row["position"] for row in rows]
-            await database.fetch(connection, "drop_messages", positions)
+            await database.fetch(connection, "drop_messages", positions, ENDED)
             await database.end(connection, "COMMIT")
         return len(rows)
 

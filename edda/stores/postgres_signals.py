@@ -54,6 +54,7 @@ class Signals:
         if self._telling is not None:
             await asyncio.wait([self._telling])
         connection, self._connection = self._connection, None
+        self._heard = asyncio.Event()  # it belongs to this event loop, and the next may be another
         if connection is not None:
             connection.terminate()
 

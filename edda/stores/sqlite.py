@@ -149,6 +149,7 @@ class SqliteStore(SqliteMethods):
                 lambda: aiosqlite.Connection(lambda: file.connection, 64)
             )
             self._file, self._connection = file, await connection
+            self._own = asyncio.Lock()  # the one before may belong to another event loop
             self._version = await self._run(SqliteCore.data_version, is_write=False)
 
     async def close(self) -> None:

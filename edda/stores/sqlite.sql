@@ -152,7 +152,7 @@ CREATE TABLE edda_outbox (
 );
 CREATE INDEX edda_outbox_due ON edda_outbox (due);
 
--- Messages that an instance took or refused, for ever.
+-- Messages that a live instance took or refused.
 CREATE TABLE edda_taken (
     instance INTEGER NOT NULL,
     position INTEGER NOT NULL,
@@ -229,6 +229,14 @@ UPDATE edda_message SET is_read = 1 WHERE position = ? AND is_read = 0;
 
 -- name: take
 INSERT OR IGNORE INTO edda_taken (instance, position) VALUES (?, ?);
+
+-- name: trim_taken
+-- What it took of messages that are gone: positions are never used again.
+DELETE FROM edda_taken
+WHERE instance = ? AND position < (SELECT min(position) FROM edda_message);
+
+-- name: drop_taken
+DELETE FROM edda_taken WHERE instance = ?;
 
 -- name: renew
 UPDATE edda_instance SET ready = ?, ticket = ? WHERE id = ? AND worker = ? AND token = ?;

@@ -142,7 +142,7 @@ class SqliteCore:
         subscriptions = () if is_final else commit.subscriptions
         is_changed, woken = False, dict[int, str]()
         if subscriptions or channels:
-            is_changed = self.log.subscribe(key, subscriptions)
+            is_changed = self.log.subscribe(key, subscriptions, commit.renewed)
         if waits or open_waits:
             stored = self.log.waits(key) if open_waits else {}
             registered, woken = self.log.register(
@@ -155,6 +155,7 @@ class SqliteCore:
             cancel = ASKED
         if is_final:
             self._execute(SQL["ended"], (workflow, born, key))
+            self._execute(SQL["drop_taken"], (key,))
         messages = self.log.offered(key, lease.instance_id, born, len(waits))
         goes_on = bool(messages) or cancel == ASKED
         is_released = is_final or commit.restart is not None or (commit.release and not goes_on)

@@ -12,7 +12,12 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from edda.errors import StoreError, StoreUnavailableError, StoreVersionError
+from edda.errors import (
+    StoreError,
+    StoreUnavailableError,
+    StoreVersionError,
+    TransactionOverError,
+)
 from edda.ports import Clock
 from edda.stores.sqlite_core import SqliteCore
 from edda.stores.sqlite_rows import SQL
@@ -85,7 +90,7 @@ class SqliteFile:
         except sqlite3.OperationalError as error:
             if _primary(error) != sqlite3.SQLITE_ERROR:
                 raise
-            raise StoreError(
+            raise TransactionOverError(
                 "The transaction of a transactional activity was over before its answer could be "
                 "committed with it: the activity has called commit() or rollback(), or swallowed "
                 "an error that ended it. Leave the end to the engine; raise to undo."

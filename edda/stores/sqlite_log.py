@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from edda.events import Envelope
+from edda.events import ENDED, Envelope
 from edda.ports import Clock, Delivered, Expired, Judge, Message, Subscription, Wait
 from edda.stores.sqlite_rows import (
     COMPETING,
@@ -151,18 +151,30 @@ class SqliteLog:
 
     def take(self, key: int, positions: Sequence[int]) -> None:
         """These answered a wait of the instance, or were refused by one."""
+        self._execute(SQL["trim_taken"], (key,))
         self._execute_many(SQL["take"], [(key, position) for position in positions])
         self._execute_many(SQL["mark_read"], [(position,) for position in positions])
 
-    def subscribe(self, key: int, subscriptions: Sequence[Subscription]) -> bool:
-        """Make these the channels that an instance reads; whether that changed anything."""
+    def subscribe(
+        self, key: int, subscriptions: Sequence[Subscription], renewed: Sequence[str] = ()
+    ) -> bool:
+        """Make these the channels that an instance reads, those `renewed` from here on.
+
+        Whether that changed anything.
+        """
         stored = dict(self._execute(SQL["subscriptions"], (key,)).fetchall())
         wanted = {one.type: one.mode for one in subscriptions}
-        if stored == wanted:
+        if stored == wanted and not renewed:
             return False
-        gone = [type for type, mode in stored.items() if wanted.get(type) != mode]
+        gone = [
+            type for type, mode in stored.items() if wanted.get(type) != mode or type in renewed
+        ]
         self._execute_many(SQL["drop_subscription"], [(key, type) for type in gone])
-        new = [(key, type, mode) for type, mode in wanted.items() if stored.get(type) != mode]
+        new = [
+            (key, type, mode)
+            for type, mode in wanted.items()
+            if stored.get(type) != mode or type in renewed
+        ]
         self._execute_many(SQL["add_subscription"], new)
         for _, type, mode in new:
             if mode == "competing":
@@ -317,7 +329,7 @@ class SqliteLog:
             if found is not None:
                 address = as_address(target, paths)
                 self._execute(SQL["drop_facet"], (shape, found, address, position))
-        if not is_read:
+        if not is_read and not type.startswith(ENDED):
             self._execute(SQL["add_expired"], (position, at, type, source, id))
         self._execute(SQL["drop_message"], (position,))
 
