@@ -8,6 +8,7 @@ import os
 from doctest import ELLIPSIS
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from sybil import Sybil
 from sybil.parsers.markdown import ClearNamespaceParser, PythonCodeBlockParser, SkipParser
@@ -17,6 +18,14 @@ from sybil.sybil import SybilCollection
 from edda.workflow import registry
 
 pytest_plugins = ["pytester"]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Under xdist a file stays together: the blocks of a page go on from each other."""
+    if getattr(config.option, "numprocesses", None) and config.option.dist == "no":
+        config.option.dist = "loadfile"
+
 
 # ---- Hypothesis: `dev` finds fast, `ci` is the same every time, `deep` has all night ---------
 
