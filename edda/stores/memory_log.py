@@ -51,6 +51,7 @@ class Row:
     inbox: dict[int, Message] = field(default_factory=dict)
     given: set[int] = field(default_factory=set)  # those of the inbox that others compete for
     taken: set[int] = field(default_factory=set)
+    kept: int = 0  # how many of them were left when they were looked through
     cancel_requested: bool = False  # and history does not have it yet
     cancel_recorded: bool = False
     outcome: Outcome | None = None
@@ -162,6 +163,9 @@ class Log:
 
     def take(self, row: Row, positions: Iterable[int]) -> None:
         """These answered a wait of the instance, or were refused by one."""
+        if len(row.taken) > 2 * row.kept:  # what it took of messages that are gone
+            row.taken = {position for position in row.taken if position in self._messages}
+            row.kept = len(row.taken)
         for position in positions:
             row.taken.add(position)
             if position in row.given:
@@ -334,16 +338,12 @@ class Log:
         gone = [one.position for one in old if not self._is_wanted(one)]
         for position in gone:
             message = self._messages.pop(position)
-            envelope = message.envelope
-            del self._by_key[envelope.source, envelope.id]
-            if position not in self._read and not envelope.type.startswith(ENDED):
-                self.expired.append(
-                    Expired(position, message.at, envelope.type, envelope.source, envelope.id)
-                )
+            type, source, id = message.envelope.type, message.envelope.source, message.envelope.id
+            del self._by_key[source, id]
+            if position not in self._read and not type.startswith(ENDED):
+                self.expired.append(Expired(position, message.at, type, source, id))
             self._read.discard(position)
             self._queued.discard(position)
-        for row in chain(*(rows.values() for rows in self._live.values())):
-            row.taken.intersection_update(self._messages)
         for shapes in self._facets.values() if gone else ():
             for facets in shapes.values():
                 for facet, found in list(facets.items()):
