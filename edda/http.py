@@ -15,7 +15,8 @@ server or a mount put in front (`root_path`) is not seen. Absent: parsing, which
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Protocol
 
 from pydantic_core import to_json
@@ -52,6 +53,9 @@ __all__ = ["Auth", "BearerAuth", "Host", "WebhookSignature", "asgi"]
 logger = logging.getLogger("edda.http")
 
 RETRY_AFTER_SECONDS = 1
+
+# How much of a body that is too long is read yet, in times of the limit, and for how long.
+DISCARDED, DISCARD_SECONDS = 8, 2.0
 
 
 class Host(Protocol):
@@ -298,20 +302,33 @@ class _Door:
         """The body; refused as soon as it is known to be too long."""
         limit = self._host.max_body_bytes
         declared = request.headers.get("content-length", "")
-        body = bytearray()
-        if not (declared.isdigit() and int(declared) > limit):
-            async for chunk in request.stream():
+        body, stream = bytearray(), request.stream()
+        is_announced = declared.isdigit() and int(declared) > limit
+        if not is_announced:
+            async for chunk in stream:
                 body += chunk
                 if len(body) > limit:
                     break
             else:
                 return bytes(body)
+        if not is_announced or "expect" not in request.headers:
+            await _discard(stream, DISCARDED * limit)
         # What is not read yet would be taken for the next request: the connection ends here.
         close = {"connection": "close"} if request.scope["http_version"].startswith("1") else {}
         raise _Refusal(413, "PayloadTooLarge", f"The body is longer than {limit:,} bytes.", close)
 
 
 # ---- Helpers ---------------------------------------------------------------------------------
+
+
+async def _discard(stream: AsyncIterator[bytes], size: int) -> None:
+    """Read and forget for a moment: who is cut off in the middle may never see the answer."""
+    with suppress(TimeoutError, ClientDisconnect):
+        async with asyncio.timeout(DISCARD_SECONDS):
+            async for chunk in stream:
+                size -= len(chunk)
+                if size <= 0:
+                    return
 
 
 def _resource(path: str, scope: Scope) -> tuple[str, str]:

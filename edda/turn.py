@@ -202,7 +202,7 @@ class Turn:
             # What is due comes after what was accepted before it: the log is looked at first.
             due = self.due
             is_due = due is not None and due <= self._clock.now()
-            is_unseen = is_due and due is not None and due > self._seen_at
+            is_unseen = is_due and due is not None and due > self._seen_until
             if not self._events and not self._taken and not is_idle and not is_unseen:
                 break
             commit = self._commit(release=is_idle and not is_due, busy=bool(calls))
@@ -283,9 +283,9 @@ class Turn:
     def _ready(self) -> Iterator[tuple[datetime, int, int, Question, Message | None]]:
         """What can be fed now, with its time; at one instant an event before a deadline (M7)."""
         opens = self.machine.open.values()
-        # Who waits has seen the log as it was then: what came since may be earlier than a deadline.
+        # Who waits has seen the log up to then: what came since may be earlier than a deadline.
         is_waiting = any(isinstance(opened.ask, WaitAsk) for opened in opens)
-        now = self._seen_at if is_waiting else self._clock.now()
+        now = self._seen_until if is_waiting else self._clock.now()
         claimed: set[int] = set()
         # A wait that is not registered yet has not seen the log: what came earlier comes first.
         fresh = {event.id for event in self._events if isinstance(event, Asked)}
@@ -305,6 +305,12 @@ class Turn:
                         claimed.add(position)
                         yield message.at, 0, position, opened, message
                         break
+
+    @property
+    def _seen_until(self) -> datetime:
+        # What is in hand may have come after the look began, and all before it is in hand too.
+        last = self._messages[-1].at if self._messages else self._seen_at
+        return max(self._seen_at, last)
 
     def _fits(self, opened: Question, message: Message) -> bool:
         assert isinstance(opened.ask, WaitAsk)

@@ -29,7 +29,7 @@ from pydantic import BaseModel
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from edda import EddaApp, WorkflowCancelled, WorkflowContext, wait_event, workflow
+from edda import EddaApp, WorkflowCancelled, WorkflowContext, http, wait_event, workflow
 from edda.cloudevents_http import MAX_BATCH_EVENTS, MAX_JSON_DEPTH, envelopes
 from edda.errors import ArgumentError, StoreError, StoreUnavailableError
 from edda.http import BearerAuth, WebhookSignature, asgi
@@ -719,9 +719,19 @@ def test_a_body_at_the_limit_is_taken():
     )
 
 
-@pytest.mark.parametrize("declared", [True, False])
-def test_a_long_body_is_not_read_to_its_end(declared):
-    """A body that says it is too long is not read; one that does not, only until it is."""
+@pytest.mark.parametrize(
+    ("headers", "count"),
+    [
+        ([], 3 + 20),
+        ([(b"content-length", b"1001")], 20),
+        ([(b"content-length", b"1001"), (b"expect", b"100-continue")], 0),
+    ],
+)
+def test_a_long_body_is_not_read_to_its_end(headers, count):
+    """Eight times the limit is read and forgotten, so that who still sends sees the answer.
+
+    Nothing is when the sender waits to be asked for the body.
+    """
     read = 0
 
     async def receive():
@@ -734,7 +744,6 @@ def test_a_long_body_is_not_read_to_its_end(declared):
     async def send(message):
         sent.append(message)
 
-    headers = [(b"content-length", b"1001")] if declared else []
     scope = {
         "type": "http",
         "http_version": "1.1",
@@ -744,8 +753,32 @@ def test_a_long_body_is_not_read_to_its_end(declared):
         "headers": headers,
     }
     asyncio.run(asgi(Host(max_body_bytes=1000))(scope, receive, send))
-    assert (sent[0]["status"], read) == (413, 0 if declared else 3)
+    assert (sent[0]["status"], read) == (413, count)
     assert (b"connection", b"close") in sent[0]["headers"]
+
+
+def test_a_long_body_that_does_not_come_is_not_waited_for(monkeypatch):
+    """Who announces a body that is too long, and sends nothing, has the answer after a moment."""
+    monkeypatch.setattr(http, "DISCARD_SECONDS", 0.01)
+
+    async def receive():
+        await asyncio.sleep(60)
+
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "http_version": "1.1",
+        "method": "POST",
+        "path": "/events",
+        "query_string": b"",
+        "headers": [(b"content-length", b"1001")],
+    }
+    asyncio.run(asgi(Host(max_body_bytes=1000))(scope, receive, send))
+    assert sent[0]["status"] == 413
 
 
 def test_a_sender_that_went_away_is_not_answered():

@@ -254,6 +254,37 @@ def test_an_event_that_a_turn_has_not_seen_yet(timed, seconds, said):
     assert asyncio.run(main()) == ["done", said]
 
 
+@pytest.mark.parametrize("timed", ["timeout_seconds", "asyncio.timeout"])
+def test_an_event_that_comes_late_while_the_turn_looks(timed):
+    """One that is accepted after the deadline loses, also when both pass while a commit runs."""
+
+    @workflow
+    async def racing_a_commit(ctx):
+        try:
+            if timed == "timeout_seconds":
+                return (await wait_event(ctx, "go", timeout_seconds=10)).type
+            async with asyncio.timeout(10):
+                return (await wait_event(ctx, "go")).type
+        except TimeoutError:
+            return "late"
+
+    async def main():
+        clock = Clock()
+
+        class SlowStore(CountingStore):
+            async def commit(self, commit):
+                if not clock.time.second:
+                    clock.time += timedelta(seconds=11)
+                    await self.deliver([post("go")])
+                return await super().commit(commit)
+
+        store = SlowStore(clock)
+        await begun(store, clock, racing_a_commit)
+        return json.loads((await store.instance("x")).outcome.value)
+
+    assert asyncio.run(main()) == "late"
+
+
 class Counted(BaseModel):
     count: int
 
