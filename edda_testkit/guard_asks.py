@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from functools import cache, partial
 from types import CodeType, FrameType
 from typing import Any
+from weakref import WeakSet
 
 from edda_testkit.guard_checks import hashes_by_chance
 from edda_testkit.guard_source import UNKNOWN, call_at, function_of, position_of, value_of
@@ -244,7 +245,7 @@ def is_set(node: ast.AST, frame: FrameType) -> bool:
 
 
 def is_chancy(value: object) -> bool:
-    is_several = isinstance(value, set | frozenset) and len(value) > 1
+    is_several = isinstance(value, set | frozenset | WeakSet) and len(value) > 1
     return is_several and any(map(hashes_by_chance, value))  # type: ignore[call-overload]
 
 
