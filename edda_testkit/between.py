@@ -97,6 +97,8 @@ class _Trace:
 
         def on_call(frame: FrameType, event: str, arg: Any) -> Any:
             local = None if previous is None else previous(frame, event, arg)
+            if sys.gettrace() is not on_call:
+                sys.settrace(on_call)  # coverage's puts itself in our place when it is called
             return self._after(local) if frame.f_code is self._code else local
 
         sys.settrace(on_call)
