@@ -5,9 +5,17 @@ from datetime import UTC, datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edda.commands import ActivityAsk, Cancellation, Failure, Result, SendAsk, TimerAsk
-from edda.divergence import explain, label
-from edda.history import Asked, Finished, Patched, Withdrawn
+from edda.commands import (
+    ActivityAsk,
+    Cancellation,
+    Failure,
+    Recurrence,
+    Result,
+    SendAsk,
+    TimerAsk,
+)
+from edda.divergence import agrees, explain, label
+from edda.history import Asked, Finished, Patched, Subscribed, Unsubscribed, Withdrawn
 
 T0 = datetime(2030, 1, 1, tzinfo=UTC)
 
@@ -129,7 +137,19 @@ def test_labels():
     assert label(Asked(0, T0, TimerAsk("sleep:1", "sleep", T0, "?"))) == "sleep:1 (timer)"
     assert label(Withdrawn(0, T0, "a:1", "a", "activity")) == "a:1 given up"
     assert label(Patched(0, T0, "new-price")) == "patched('new-price')"
+    assert label(Subscribed(0, T0, "news", "competing")) == "subscribe to 'news' (competing)"
+    assert label(Unsubscribed(0, T0, "news")) == "unsubscribe from 'news'"
     assert label(Finished(0, T0, Cancellation())) == "workflow cancelled"
+
+
+def test_rounds_agree_when_their_arguments_do():
+    """The arguments of the next round are compared as JSON, and nothing else is like them."""
+    one, same, other = (
+        Finished(0, T0, Recurrence(text)) for text in ('{"a":1,"b":2}', '{"b": 2, "a": 1}', "{}")
+    )
+    assert agrees(one, same, None)
+    assert not agrees(one, other, None)
+    assert not agrees(one, Finished(0, T0, Result("{}")), None)
 
 
 def test_long_agreement_is_skipped():

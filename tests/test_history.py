@@ -13,6 +13,7 @@ from edda.commands import (
     EventAsk,
     Expiry,
     Failure,
+    Recurrence,
     Result,
     SendAsk,
     TimerAsk,
@@ -30,6 +31,8 @@ from edda.history import (
     Patched,
     Refused,
     Started,
+    Subscribed,
+    Unsubscribed,
     Withdrawn,
     as_document,
     as_row,
@@ -251,6 +254,8 @@ def test_a_digest_is_short_and_stable():
     [
         (Started(0, T0, "pay", "{}", 7), "workflow_started", "workflow", "pay"),
         (Patched(0, T0, "new-price"), "patched", "new-price", "new-price"),
+        (Subscribed(0, T0, "news", "broadcast"), "channel_subscribed", "news", "news"),
+        (Unsubscribed(0, T0, "news"), "channel_unsubscribed", "news", "news"),
         (CancelRequested(0, T0), "cancel_requested", "workflow", ""),
         (Finished(0, T0, Failure("{}")), "workflow_failed", "workflow", ""),
         (Withdrawn(0, T0, "sleep:1", "sleep", "timer"), "timer_withdrawn", "sleep:1", "sleep"),
@@ -349,6 +354,19 @@ def test_an_event_out_of_place_is_refused(seq):
     """The number of an event is its place, neither before it nor after."""
     with pytest.raises(HistoryFormatError, match=r"its seq is .* where 0 is expected"):
         from_document({"format": FORMAT, "events": [START | {"seq": seq}]})
+
+
+def test_a_channel_is_read_in_a_mode_that_there_is():
+    """A subscription in a mode that this version has not is refused with it."""
+    entry = {"kind": "channel_subscribed", "at": T0.isoformat(), "id": "news", "mode": "loud"}
+    with pytest.raises(HistoryFormatError, match="'loud' is no mode of a subscription"):
+        from_document({"format": FORMAT, "events": [START, entry]})
+
+
+def test_a_history_that_recurred_comes_back():
+    """Its last event holds the arguments of the next round."""
+    events = [Started(0, T0, "pay", "{}", 7), Finished(1, T0, Recurrence('{"n":2}'))]
+    assert from_document(as_document("p", events)) == events
 
 
 def test_a_long_document_with_its_numbers_is_read():

@@ -689,6 +689,31 @@ def test_driven_inside_a_running_loop():
 # ---- Closing (T4) ----------------------------------------------------------------------------
 
 
+def test_what_changes_the_instance_does_not_count_while_it_is_closed():
+    """Patches, channels and the next round, asked for in a `finally` that closing runs, are not."""
+    seen = []
+
+    async def wf(ctx):
+        machine = ctx.machine
+        machine.subscribe("kept", "broadcast")
+        machine.subscribe("kept", "broadcast")
+        machine.unsubscribe("never read")
+        try:
+            await act(ctx, 1)
+        finally:
+            seen.append(ctx.patched("new"))
+            machine.subscribe("more", "broadcast")
+            machine.unsubscribe("kept")
+            await machine.recur("{}")
+
+    drive = Drive(wf)
+    before = drive.trace()
+    drive.machine.close()
+    assert seen == [True]
+    assert (drive.machine.decide().events, drive.trace()) == ((), before)
+    assert dict(drive.machine.subscriptions) == {"kept": "broadcast"}
+
+
 def test_closing_runs_no_except_exception():
     """Closing runs `finally`, never `except Exception`, and records nothing that is asked."""
     seen = []
