@@ -39,6 +39,7 @@ __all__ = [
     "Value",
     "decode_error",
     "encode_error",
+    "is_unicode",
     "problems",
     "reference",
     "resolve",
@@ -239,12 +240,13 @@ def text_fault(value: object) -> str | None:
     """Why a value cannot be an id, a type or a name that every store keeps, or None."""
     if not isinstance(value, str) or not value:
         return f"must be a non-empty string, got {sentence(value)}"
-    if "\0" in value or not _is_unicode(value):
+    if "\0" in value or not is_unicode(value):
         return f"has a NUL or half of a surrogate pair, which no store keeps: {sentence(value)}"
     return None
 
 
-def _is_unicode(text: str) -> bool:
+def is_unicode(text: str) -> bool:
+    """Whether UTF-8 has a form of the text: half a surrogate pair has none."""
     try:
         text.encode()
     except UnicodeEncodeError:

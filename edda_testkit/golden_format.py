@@ -16,6 +16,7 @@ from dataclasses import fields, is_dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from edda.codec import is_unicode
 from edda.commands import Failure
 from edda.errors import HistoryFormatError
 from edda.history import FORMAT as HISTORY_FORMAT
@@ -191,15 +192,7 @@ def _pretty(value: Any, indent: int, *, room: int) -> str:
 def _json(value: Any) -> str:
     # Half a surrogate pair (a file's name) has no UTF-8 form; JSON's escapes have one.
     text = json.dumps(value, ensure_ascii=False)
-    return text if text.isascii() or _is_unicode(text) else json.dumps(value)
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    return text if text.isascii() or is_unicode(text) else json.dumps(value)
 
 
 # ---- From a document to events -----------------------------------------------------------------
