@@ -719,6 +719,25 @@ def test_a_body_at_the_limit_is_taken():
     )
 
 
+def told_to_a_long_body(receive, headers):
+    """What an app that takes 1,000 bytes sends to a POST whose body `receive` gives."""
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "http_version": "1.1",
+        "method": "POST",
+        "path": "/events",
+        "query_string": b"",
+        "headers": headers,
+    }
+    asyncio.run(asgi(Host(max_body_bytes=1000))(scope, receive, send))
+    return sent
+
+
 @pytest.mark.parametrize(
     ("headers", "count"),
     [
@@ -739,20 +758,7 @@ def test_a_long_body_is_not_read_to_its_end(headers, count):
         read += 1
         return {"type": "http.request", "body": b"x" * 400, "more_body": True}
 
-    sent = []
-
-    async def send(message):
-        sent.append(message)
-
-    scope = {
-        "type": "http",
-        "http_version": "1.1",
-        "method": "POST",
-        "path": "/events",
-        "query_string": b"",
-        "headers": headers,
-    }
-    asyncio.run(asgi(Host(max_body_bytes=1000))(scope, receive, send))
+    sent = told_to_a_long_body(receive, headers)
     assert (sent[0]["status"], read) == (413, count)
     assert (b"connection", b"close") in sent[0]["headers"]
 
@@ -764,20 +770,7 @@ def test_a_long_body_that_does_not_come_is_not_waited_for(monkeypatch):
     async def receive():
         await asyncio.sleep(60)
 
-    sent = []
-
-    async def send(message):
-        sent.append(message)
-
-    scope = {
-        "type": "http",
-        "http_version": "1.1",
-        "method": "POST",
-        "path": "/events",
-        "query_string": b"",
-        "headers": [(b"content-length", b"1001")],
-    }
-    asyncio.run(asgi(Host(max_body_bytes=1000))(scope, receive, send))
+    sent = told_to_a_long_body(receive, [(b"content-length", b"1001")])
     assert sent[0]["status"] == 413
 
 
