@@ -392,8 +392,16 @@ class _Run:
     """What the worker holds of one turn under way."""
 
     __slots__ = (
-        *("answers", "broken", "calls", "due", "is_poked"),
-        *("last", "lease", "lock", "something", "task"),
+        "answers",
+        "broken",
+        "calls",
+        "due",
+        "is_poked",
+        "last",
+        "lease",
+        "lock",
+        "something",
+        "task",
     )
 
     def __init__(self, lease: Lease) -> None:
