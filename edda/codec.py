@@ -23,6 +23,7 @@ from typing import Any
 
 from pydantic import PydanticUserError, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError
+from pydantic_core import from_json
 from typing_extensions import TypedDict
 
 from edda.errors import (
@@ -40,6 +41,7 @@ __all__ = [
     "decode_error",
     "encode_error",
     "is_unicode",
+    "parsed",
     "problems",
     "reference",
     "resolve",
@@ -243,6 +245,14 @@ def text_fault(value: object) -> str | None:
     if "\0" in value or not is_unicode(value):
         return f"has a NUL or half of a surrogate pair, which no store keeps: {sentence(value)}"
     return None
+
+
+def parsed(text: str) -> Any:
+    """The values of JSON text. Raises `ValueError` when it is none."""
+    try:
+        return from_json(text)  # in a third of the time that `json.loads` takes
+    except ValueError:  # also of what is nested deeper than it goes
+        return json.loads(text)
 
 
 def is_unicode(text: str) -> bool:

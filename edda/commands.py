@@ -8,10 +8,11 @@ only `edda.codec` turns them into objects and back.
 A new verb starts here with one more class in `Ask`.
 """
 
-from dataclasses import dataclass
 from datetime import datetime
 from hashlib import blake2b
 from typing import ClassVar, Literal
+
+from edda.value import value
 
 __all__ = [
     "ActivityAsk",
@@ -40,7 +41,7 @@ __all__ = [
 Mode = Literal["broadcast", "competing", "direct"]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ActivityAsk:
     """Run the activity `name` with `arguments`, a JSON object of the arguments given.
 
@@ -55,7 +56,7 @@ class ActivityAsk:
     compensates: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class TimerAsk:
     """Answer at `due`. The deadline is absolute, set once, and not compared on replay."""
 
@@ -66,7 +67,7 @@ class TimerAsk:
     site: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class EventAsk:
     """Answer with the first message of type `name` that fits, or fail at `deadline`.
 
@@ -85,7 +86,7 @@ class EventAsk:
     site: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class SendAsk:
     """Send the CloudEvent in `arguments` once."""
 
@@ -96,7 +97,7 @@ class SendAsk:
     site: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ReceiveAsk:
     """Answer with the next message of the channel `name`, or fail at `deadline`.
 
@@ -112,7 +113,7 @@ class ReceiveAsk:
     site: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class StartAsk:
     """Start an instance `child` of the workflow `name`, once, and answer with its id.
 
@@ -128,7 +129,7 @@ class StartAsk:
     site: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ResultAsk:
     """Answer with the outcome of `child`, an instance of the workflow `name` started here."""
 
@@ -146,31 +147,31 @@ CallAsk = ActivityAsk | SendAsk | StartAsk
 WaitAsk = EventAsk | ReceiveAsk | ResultAsk
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Result:
     """It worked; `value` is the JSON text of what came out."""
 
     value: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Failure:
     """It failed; `error` is the JSON text of the exception (`codec.encode_error`)."""
 
     error: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Cancellation:
     """It was cancelled."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Expiry:
     """Its deadline came first."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Recurrence:
     """It goes on as a fresh history of the same instance, with `arguments` (a JSON object)."""
 

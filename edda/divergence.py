@@ -46,15 +46,16 @@ def agrees(recorded: Output, fresh: Output, same: Same | None) -> bool:
     `same` says whether two texts mean equal arguments, or equal results. Durations, timeouts,
     matches and models are not compared: the recorded deadline stands.
     """
-    match recorded, fresh:
-        case Asked(ask=old), Asked(ask=new):
-            if old.kind != new.kind or old.name != new.name or old.id != new.id:
-                return False
-            if isinstance(old, CallAsk) and isinstance(new, CallAsk):
-                return old.arguments == new.arguments or (
-                    same is not None and same(old.arguments, new.arguments)
-                )
+    if isinstance(recorded, Asked) and isinstance(fresh, Asked):  # nearly always
+        old, new = recorded.ask, fresh.ask
+        if old.kind != new.kind or old.name != new.name or old.id != new.id:
+            return False
+        if not isinstance(old, CallAsk) or not isinstance(new, CallAsk):
             return True
+        return old.arguments == new.arguments or (
+            same is not None and same(old.arguments, new.arguments)
+        )
+    match recorded, fresh:
         case Subscribed(), Subscribed():
             return (recorded.id, recorded.mode) == (fresh.id, fresh.mode)
         case Finished(), Finished():

@@ -6,7 +6,7 @@ a workflow: post an event, launch another instance. How they are performed is no
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache
 from hashlib import blake2b
@@ -35,12 +35,13 @@ from edda.events import CHANNEL, ENDED, Envelope, canonical
 from edda.history import Started
 from edda.machine import Machine, Question
 from edda.ports import Call, Wait
+from edda.value import value
 from edda.workflow import Workflow
 
 __all__ = ["Errand", "Launch", "Post", "answer_of_end", "end_of", "job_of", "restart_of", "wait_of"]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Post:
     """One attempt to send an event for a workflow."""
 
@@ -51,7 +52,7 @@ class Post:
     attempt: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Launch:
     """One attempt to start another instance for a workflow. `arguments` is a JSON object.
 

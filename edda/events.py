@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from pydantic_core import to_jsonable_python
 
 from edda.activity import ActivityContext
-from edda.codec import Value, problems, text_fault
+from edda.codec import Value, parsed, problems, text_fault
 from edda.commands import SendAsk
 from edda.current import current_host
 from edda.errors import ArgumentError, InvalidEventError, sentence
@@ -93,8 +93,8 @@ class Envelope:
     @cached_property
     def document(self) -> dict[str, Any]:
         """The parsed JSON event."""
-        parsed: dict[str, Any] = json.loads(self.text)
-        return parsed
+        document: dict[str, Any] = parsed(self.text)
+        return document
 
 
 def as_envelope(attributes: Mapping[str, Any], data: Any) -> Envelope:
@@ -118,10 +118,8 @@ def as_envelope(attributes: Mapping[str, Any], data: Any) -> Envelope:
         faults.append(fault)
     if faults:
         raise ArgumentError("CloudEvent", list(dict.fromkeys(faults)))
-    text = json.dumps(document, separators=(",", ":"), ensure_ascii=False)
-    return Envelope(
-        document["type"], document["source"], document["id"], text, document.get(TARGET)
-    )
+    kind, source, id = document["type"], document["source"], document["id"]
+    return Envelope(kind, source, id, _encode(document), document.get(TARGET))
 
 
 def as_cloudevent(envelope: Envelope) -> CloudEvent:
@@ -135,11 +133,11 @@ def as_cloudevent(envelope: Envelope) -> CloudEvent:
 
 def received(text: str, model: Value | None = None) -> ReceivedEvent[Any]:
     """The event of an envelope's text. Raises `InvalidEventError` when `model` refuses its data."""
-    document = json.loads(text)
+    document = parsed(text)
     data = _data(document)
     if model is not None:
         data = _validated(document, data, model)
-    time = document.get("time")
+    time, is_plain = document.get("time"), document.keys() <= _KNOWN
     return ReceivedEvent(
         type=document["type"],
         source=document["source"],
@@ -149,7 +147,7 @@ def received(text: str, model: Value | None = None) -> ReceivedEvent[Any]:
         subject=document.get("subject"),
         datacontenttype=document.get("datacontenttype"),
         dataschema=document.get("dataschema"),
-        extensions={key: value for key, value in document.items() if key not in _KNOWN},
+        extensions={} if is_plain else {k: v for k, v in document.items() if k not in _KNOWN},
     )
 
 
@@ -267,6 +265,7 @@ MISSING = object()
 
 # `json.dumps` would make an encoder for each value.
 _encode_sorted = json.JSONEncoder(separators=(",", ":"), sort_keys=True, ensure_ascii=False).encode
+_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False, ensure_ascii=False).encode
 
 
 def lookup(document: Mapping[str, Any], path: str) -> Any:
@@ -325,7 +324,7 @@ def _data_fault(document: dict[str, Any], data: Any) -> str | None:
         else:
             document["data_base64"] = base64.b64encode(data).decode()
         # Neither NaN nor half a surrogate pair is JSON that everybody can read.
-        json.dumps(document.get("data"), allow_nan=False, ensure_ascii=False).encode()
+        _encode(document.get("data")).encode()
     except Exception as error:  # goes to the sender: what pydantic calls is the user's own code
         return f"data cannot be sent as {content_type or 'JSON'}: {error}"
     return None

@@ -12,10 +12,11 @@ Two JSON forms: rows for stores, where payloads stay text and are not parsed, an
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, ClassVar, Literal, assert_never
+
+from pydantic_core import from_json
 
 from edda.commands import (
     ActivityAsk,
@@ -38,6 +39,7 @@ from edda.commands import (
 )
 from edda.errors import HistoryFormatError
 from edda.shapes import misfit
+from edda.value import value
 
 __all__ = [
     "FORMAT",
@@ -101,7 +103,7 @@ FINISHED = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Started:
     """The instance was accepted. `seed` feeds `ctx.random`; `arguments` is a JSON object.
 
@@ -121,7 +123,7 @@ class Started:
     id: ClassVar[str] = "workflow"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Asked:
     """The code asked for something."""
 
@@ -146,7 +148,7 @@ class Asked:
         return self.ask.site
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Answered:
     """An ask came out. `message` is the log position of the message taken, if one was."""
 
@@ -164,7 +166,7 @@ class Answered:
         return ANSWERED[self.of, type(self.outcome)]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Withdrawn:
     """The code gave up an ask (a cancelled task, the loser of a race)."""
 
@@ -179,7 +181,7 @@ class Withdrawn:
         return f"{self.of}_withdrawn"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Attempted:
     """An attempt of an activity failed, and another follows at `retry_at`."""
 
@@ -194,7 +196,7 @@ class Attempted:
     kind: ClassVar[str] = "attempt_failed"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Refused:
     """A message fitted a wait but its data did not fit the wait's model; the wait goes on."""
 
@@ -207,7 +209,7 @@ class Refused:
     kind: ClassVar[str] = "event_refused"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class CancelRequested:
     """Somebody asked for the instance to be cancelled."""
 
@@ -218,7 +220,7 @@ class CancelRequested:
     name: ClassVar[str] = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Patched:
     """The code took the new side of `ctx.patched(id)`."""
 
@@ -232,7 +234,7 @@ class Patched:
         return self.id
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Subscribed:
     """The code reads the channel `id` from here on."""
 
@@ -247,7 +249,7 @@ class Subscribed:
         return self.id
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Unsubscribed:
     """The code reads the channel `id` no more."""
 
@@ -261,7 +263,7 @@ class Unsubscribed:
         return self.id
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Finished:
     """The code ended. Nothing follows."""
 
@@ -420,7 +422,7 @@ def from_row(row: Row | Sequence[Any]) -> Event:
     """The event of a stored row. Raises `HistoryFormatError` when it cannot be read."""
     seq, head, payload = row
     try:
-        return _event(seq, json.loads(head), payload)
+        return _event(seq, from_json(head), payload)
     except (KeyError, TypeError, ValueError) as error:
         raise HistoryFormatError(_unreadable(f"Event {seq} of a stored history", error)) from error
 

@@ -13,18 +13,18 @@ Pure. Absent: the order of accepting and starting, which is the app's (`EddaApp.
 import inspect
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
 
 from edda.errors import ArgumentError, EncodingError, InvalidEventError, sentence
 from edda.events import Envelope, received
+from edda.value import value
 from edda.workflow import Workflow
 
 __all__ = ["Start", "id_of_start", "starts"]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Start:
     """An instance that an event starts. `arguments` is JSON text, validated."""
 

@@ -35,23 +35,18 @@ logger = logging.getLogger("edda.workflow")
 class Handle:
     """A callback that waits for its turn, and can be cancelled until then."""
 
-    __slots__ = ("args", "callback", "context", "is_cancelled", "loop", "when_seconds", "withdraw")
+    __slots__ = ("args", "callback", "context", "is_cancelled")
 
     def __init__(
         self,
         callback: Callable[..., object],
         args: tuple[Any, ...],
         context: Context,
-        loop: "WorkflowLoop",
-        when_seconds: float | None = None,
     ) -> None:
         self.callback = callback
         self.args = args
         self.context = context
-        self.loop = loop
-        self.when_seconds = when_seconds
         self.is_cancelled = False
-        self.withdraw: Callable[[], None] | None = None
 
     def __repr__(self) -> str:
         state = " cancelled" if self.is_cancelled else ""
@@ -59,18 +54,33 @@ class Handle:
 
     def cancel(self) -> None:
         """Take the callback back."""
-        if not self.is_cancelled:
-            self.is_cancelled = True
-            if self.withdraw is not None:
-                self.withdraw()
+        self.is_cancelled = True
 
     def cancelled(self) -> bool:
         """Whether `cancel` was called."""
         return self.is_cancelled
 
+
+class TimerHandle(Handle):
+    """A callback that waits for its time; `withdraw` gives up the timer behind it."""
+
+    __slots__ = ("when_seconds", "withdraw")
+
+    def __init__(self, *args: Any, when_seconds: float) -> None:
+        super().__init__(*args)
+        self.when_seconds = when_seconds
+        self.withdraw: Callable[[], None] | None = None
+
+    def cancel(self) -> None:
+        """Take the callback back."""
+        if not self.is_cancelled:
+            super().cancel()
+            if self.withdraw is not None:
+                self.withdraw()
+
     def when(self) -> float:
         """When the callback is due, in the loop's seconds."""
-        return 0.0 if self.when_seconds is None else self.when_seconds
+        return self.when_seconds
 
 
 class Task(asyncio.Task[Any]):
@@ -112,7 +122,7 @@ class Timers(Protocol):
     def time(self) -> float:
         """Seconds since the instance started."""
 
-    def set_timer(self, handle: Handle, when_seconds: float, site: str) -> None:
+    def set_timer(self, handle: TimerHandle, when_seconds: float, site: str) -> None:
         """Have `handle` put on the loop (`WorkflowLoop.fire`) when the time has come.
 
         Sets `handle.withdraw`, which is called if the handle is cancelled before that.
@@ -161,7 +171,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
                     self.call_exception_handler({"message": message, "exception": error})
         raise RunawayWorkflowError(self.name, MAX_CALLBACKS)
 
-    def fire(self, handle: Handle) -> None:
+    def fire(self, handle: TimerHandle) -> None:
         """Put a timer's handle on the loop: its time has come."""
         handle.withdraw = None
         if not handle.is_cancelled:
@@ -212,7 +222,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
     def call_soon(  # type: ignore[override]
         self, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> Handle:
-        handle = Handle(callback, args, copy_context() if context is None else context, self)
+        handle = Handle(callback, args, copy_context() if context is None else context)
         self._ready.append(handle)
         return handle
 
@@ -222,7 +232,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         callback: Callable[..., object],
         *args: Any,
         context: Context | None = None,
-    ) -> Handle:
+    ) -> TimerHandle:
         return self._call_at(self.time() + delay, callback, args, context, sys._getframe(1))
 
     def call_at(  # type: ignore[override]
@@ -231,7 +241,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         callback: Callable[..., object],
         *args: Any,
         context: Context | None = None,
-    ) -> Handle:
+    ) -> TimerHandle:
         return self._call_at(when, callback, args, context, sys._getframe(1))
 
     def _call_at(
@@ -241,9 +251,9 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         args: tuple[Any, ...],
         context: Context | None,
         frame: FrameType,
-    ) -> Handle:
+    ) -> TimerHandle:
         context = copy_context() if context is None else context
-        handle = Handle(callback, args, context, self, when)
+        handle = TimerHandle(callback, args, context, when_seconds=when)
         self.timers.set_timer(handle, when, user_site(frame))
         return handle
 

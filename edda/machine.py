@@ -58,7 +58,8 @@ from edda.history import (
     Unsubscribed,
     Withdrawn,
 )
-from edda.loop import Handle, WorkflowLoop
+from edda.loop import TimerHandle, WorkflowLoop
+from edda.value import value
 
 __all__ = ["Decision", "Machine", "Program", "Question", "Watch", "unwatched"]
 
@@ -114,7 +115,7 @@ class Question:
     refused: frozenset[int] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Decision:
     """What one or more inputs led to: the events to append, in order, and how it ended.
 
@@ -384,7 +385,7 @@ class Machine:
         assert self.started is not None
         return (self._time() - self.started.at).total_seconds()
 
-    def set_timer(self, handle: Handle, when_seconds: float, site: str) -> None:
+    def set_timer(self, handle: TimerHandle, when_seconds: float, site: str) -> None:
         """A `call_later` of asyncio: a timer ask that puts `handle` on the loop."""
         assert self.started is not None
         name = _TIMER_NAMES.get(getattr(handle.callback, "__name__", ""), "call_later")

@@ -11,7 +11,7 @@ it in one transaction or not at all (law T1).
 import json
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Protocol
@@ -20,6 +20,7 @@ from edda.activity import Activity
 from edda.commands import Failure, Mode, Outcome, Result
 from edda.events import Envelope, match_values
 from edda.history import Event, Started
+from edda.value import value
 
 __all__ = [
     "Activities",
@@ -68,7 +69,7 @@ class Status(StrEnum):
         return self in (Status.COMPLETED, Status.FAILED, Status.CANCELLED)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Lease:
     """One worker's right to commit for one instance until `until`.
 
@@ -81,7 +82,7 @@ class Lease:
     until: datetime
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Wait:
     """An open wait as the store keeps it, to find the instances an event concerns.
 
@@ -109,7 +110,7 @@ class Wait:
         return match_values(envelope.document, json.loads(self.paths)) == self.values
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Subscription:
     """A channel that an instance reads: the type of its messages, and who gets each."""
 
@@ -117,7 +118,7 @@ class Subscription:
     mode: Mode
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Message:
     """An accepted event: its place in the log, and when the store accepted it."""
 
@@ -126,7 +127,7 @@ class Message:
     envelope: Envelope
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class NewInstance:
     """An instance to create; with `worker`, leased to it at once for `lease_seconds`."""
 
@@ -137,7 +138,7 @@ class NewInstance:
     lease_seconds: float = 30.0
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Claimed:
     """An instance leased to a worker, with all that a turn needs.
 
@@ -152,7 +153,7 @@ class Claimed:
     cancel_requested: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Created:
     """What `Store.create` did. `existing` is the stored start when the id was there already."""
 
@@ -160,7 +161,7 @@ class Created:
     existing: tuple[str, Started] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Commit:
     """Everything one step changes, applied in one transaction (law T1).
 
@@ -195,7 +196,7 @@ class Commit:
     renewed: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Committed:
     """What a turn learns from its commit: its whole inbox, and whether it may go on.
 
@@ -209,7 +210,7 @@ class Committed:
     woken: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Delivered:
     """What became of one event.
 
@@ -225,7 +226,7 @@ class Delivered:
     started: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Instance:
     """One instance as `find` and `status` see it. `due` is when it next does something."""
 
@@ -240,7 +241,7 @@ class Instance:
     problem: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Outgoing:
     """An event of the outbox: committed, and not posted yet. `error` is why not, the last time."""
 
@@ -251,7 +252,7 @@ class Outgoing:
     error: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Expired:
     """What is known of an event that no instance took before it expired."""
 
@@ -262,7 +263,7 @@ class Expired:
     id: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Changed:
     """What other processes did: woke these instances, ended those, put something in the outbox."""
 
@@ -422,7 +423,7 @@ class Clock(Protocol):
         """A random integer of so many bits, for ids and seeds."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Call:
     """One attempt of one activity to make. `arguments` is the JSON text of the ask.
 

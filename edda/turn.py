@@ -10,7 +10,6 @@ beyond law M7's: the earlier answer wins, and at one instant the event.
 """
 
 from collections.abc import Callable, Iterator, MutableMapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import blake2b
 
@@ -67,12 +66,13 @@ from edda.ports import (
     Transaction,
 )
 from edda.retry import DEFAULT_RETRY_POLICY, RetryPolicy
+from edda.value import value
 from edda.workflow import Workflow
 
 __all__ = ["Step", "Turn"]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Step:
     """What a turn wants after a step.
 

@@ -6,19 +6,19 @@ anything: which move is made, and when a worker dies, is the driver's.
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
 from edda.ports import Clock
 from edda.turn import Turn
+from edda.value import value
 from edda_testkit.clock import VirtualClock, VirtualLoop
 from edda_testkit.loops import Loops
 
 __all__ = ["Crash", "Crashed", "Move", "Worker"]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Crash:
     """A crash that was: of one worker or all (None), and how long each history was by then."""
 
