@@ -20,7 +20,6 @@ import json
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import Context
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, NoReturn, Protocol, assert_never
@@ -95,7 +94,6 @@ class Program(Protocol):
         """Whether two such texts mean equal values."""
 
 
-@dataclass(slots=True)
 class Question:
     """An ask with what makes a value of its answer; once it is asked, also how it stands.
 
@@ -104,15 +102,27 @@ class Question:
     `retry_at` follow the notes of its failed attempts.
     """
 
-    ask: Ask
-    decode: Callable[[str], Any]
-    definition: Any = None
-    same: Callable[[str, str], bool] | None = None
-    resolve: Callable[[Answer], None] = lambda _: None
     attempts: int = 0
     began_at: datetime | None = None
     retry_at: datetime | None = None
     refused: frozenset[int] = frozenset()
+
+    def __init__(
+        self,
+        ask: Ask,
+        decode: Callable[[str], Any],
+        definition: Any = None,
+        same: Callable[[str, str], bool] | None = None,
+        resolve: Callable[[Answer], None] = lambda _: None,
+    ) -> None:
+        self.ask = ask
+        self.decode = decode
+        self.definition = definition
+        self.same = same
+        self.resolve = resolve
+
+    def __repr__(self) -> str:
+        return f"<Question {self.ask!r}>"
 
 
 @value
@@ -167,7 +177,8 @@ class Machine:
     def replay(self, events: Sequence[Event]) -> None:
         """Feed a recorded history. Raises `NonDeterminismError` where the code departs from it."""
         self.is_replaying = len(events) > 1
-        self._patches = {event.id: True for event in events if isinstance(event, Patched)}
+        if Patched in map(type, events):
+            self._patches = {event.id: True for event in events if isinstance(event, Patched)}
         try:
             with self._loop.running(), self.watch(events):
                 for event in events:
@@ -181,29 +192,26 @@ class Machine:
 
         `recorded` is the whole history, for the message when code and history part ways.
         """
-        match event:  # the frequent ones first
-            case Answered() | Started() | CancelRequested():
-                if len(self.asked) > self._agreed:
-                    raise self._divergence(recorded)
-                self.now = event.at
-                self.length = event.seq + 1
-                self._take(event)
-            case Asked() | Withdrawn() | Patched() | Subscribed() | Unsubscribed() | Finished():
-                if len(self.asked) == self._agreed or not self._confirms(event):
-                    raise self._divergence(recorded)
-                self._agreed += 1
-            case Attempted():
-                found = self.open.get(event.id)
-                if found is not None:
+        if isinstance(event, _INPUTS):
+            if len(self.asked) > self._agreed:
+                raise self._divergence(recorded)
+            self.now = event.at
+            self.length = event.seq + 1
+            self._take(event)
+        elif isinstance(event, _OUTPUTS):
+            if len(self.asked) == self._agreed or not self._confirms(event):
+                raise self._divergence(recorded)
+            self._agreed += 1
+        elif (found := self.open.get(event.id)) is not None:
+            match event:
+                case Attempted():
                     found.attempts = event.attempt
                     found.retry_at = event.retry_at
                     found.began_at = event.began_at
-            case Refused():
-                found = self.open.get(event.id)
-                if found is not None:
+                case Refused():
                     found.refused |= {event.message}
-            case _:  # pragma: no cover
-                assert_never(event)
+                case _:  # pragma: no cover
+                    assert_never(event)
         self.length = event.seq + 1
 
     def live(self, event: Event) -> None:
@@ -420,6 +428,10 @@ class Machine:
             explain(self.program.name, outputs, self.asked, agreed=self._agreed)
         )
 
+
+# The events that go into the code, and those that come out of it; the frequent ones first.
+_INPUTS = (Answered, Started, CancelRequested)
+_OUTPUTS = (Asked, Withdrawn, Patched, Subscribed, Unsubscribed, Finished)
 
 # What asyncio's own timers are called in a history.
 _TIMER_NAMES = {
