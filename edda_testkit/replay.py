@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
+from itertools import repeat
 from typing import Any
 
 from edda.commands import Ask
@@ -171,7 +172,7 @@ def _other_addresses() -> list[object]:
     """Ballast to hold: memory is handed out in the order it was given back, so in another one."""
     held: list[object] = []
     for size in range(1, 200, 16):
-        blocks = [bytes(size) for _ in range(16)]
+        blocks = list(map(bytes, repeat(size, 16)))
         held += blocks[::2]
         freed = blocks[1::4] + blocks[:2:-4]  # in this order, beginning with the last
         del blocks, freed
