@@ -38,6 +38,7 @@ from edda.errors import (
     NoAppError,
     ResultTimeout,
     StoreError,
+    StrandedAppError,
     UnknownWorkflowError,
     WorkflowCancelled,
     WorkflowFailed,
@@ -145,6 +146,7 @@ class EddaApp:
         self._watcher: asyncio.Task[None] | None = None
         self._waiting: dict[str, set[asyncio.Future[None]]] = {}
         self._opening = asyncio.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._asgi: Callable[..., Awaitable[None]] | None = None
         self.is_open = False
         self._is_closing = False
@@ -158,10 +160,20 @@ class EddaApp:
         """Whether it has a worker, or only accepts (`worker=False`)."""
         return self._runs_worker
 
+    @property
+    def is_stranded(self) -> bool:
+        """Whether the event loop it was opened on is closed: it can do nothing any more."""
+        return self._loop is not None and self._loop.is_closed()
+
     # ---- Life ------------------------------------------------------------------------------------
 
     async def initialize(self) -> None:
-        """Open the store, make this the current app and begin to work. Doing it twice is fine."""
+        """Open the store, make this the current app and begin to work. Doing it twice is fine.
+
+        Raises `StoreError`, or `StrandedAppError` where it is open on a loop that is closed.
+        """
+        if self.is_stranded:
+            raise StrandedAppError(self.service_name)
         async with self._opening:
             if not self.is_open:
                 await self._open()
@@ -178,6 +190,7 @@ class EddaApp:
                 await self.store.close()
                 raise
         self.is_open = True
+        self._loop = _running_loop()
         current.enter(self)
         if not self._runs_worker:
             return
@@ -220,6 +233,7 @@ class EddaApp:
         finally:
             worker, self._worker = self._worker, None
             self.is_open = self._is_closing = False
+            self._loop = None
             self._opening = asyncio.Lock()  # it may be opened again on another event loop
             current.forget(self)
             self._tell_all()
@@ -645,6 +659,13 @@ class EddaApp:
             raise NoAppError(
                 call, "Open the app first: `async with app:`, or `await app.initialize()`."
             )
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:  # in a simulation there is none
+        return None
 
 
 def _check_workflow(workflow: object) -> None:

@@ -1,7 +1,8 @@
 """Which app a call means that does not say: `wf.start(...)`, `send_event(...)`.
 
 `async with app` and `app.initialize()` set a context variable; where it is not set, the only
-open app of the process is meant. None open, or several, is an error that says so.
+open app of the process is meant. None open, or several, is an error that says so. An app that was
+never shut down, and whose event loop is closed, is never meant.
 """
 
 from contextvars import ContextVar
@@ -16,6 +17,10 @@ class Host(Protocol):
     """What an app is to the code that authors import."""
 
     service_name: str
+
+    @property
+    def is_stranded(self) -> bool:
+        """Whether its event loop is closed, so that nothing can come of a call."""
 
     async def start(
         self, workflow: Any, /, *args: Any, instance_id: str | None = None, **kwargs: Any
@@ -47,11 +52,11 @@ def forget(host: Host) -> None:
 
 def current_host(call: str, cure: str) -> Host:
     """The app that `call` means. Raises `NoAppError` with `cure`, or `AmbiguousAppError`."""
-    host = _current.get()
-    if host is not None and host in _open:
+    host, hosts = _current.get(), [one for one in _open if not one.is_stranded]
+    if host is not None and host in hosts:
         return host
-    if not _open:
+    if not hosts:
         raise NoAppError(call, cure)
-    if len(_open) > 1:
-        raise AmbiguousAppError(call, [host.service_name for host in _open])
-    return _open[0]
+    if len(hosts) > 1:
+        raise AmbiguousAppError(call, [one.service_name for one in hosts])
+    return hosts[0]

@@ -43,6 +43,7 @@ __all__ = [
     "StoreUnavailableError",
     "StoreUrlError",
     "StoreVersionError",
+    "StrandedAppError",
     "TerminalError",
     "TransactionOverError",
     "UnknownWorkflowError",
@@ -136,6 +137,19 @@ class AmbiguousAppError(EddaError, RuntimeError):
         super().__init__(
             f"{call} does not say which app it means, and {len(services)} are open "
             f"({', '.join(sorted(services))}). Call it inside `async with app:`, or on the app."
+        )
+
+
+class StrandedAppError(EddaError, RuntimeError):
+    """An app is opened again that was never shut down, and whose event loop is closed."""
+
+    code = "E108"
+
+    def __init__(self, service: str) -> None:
+        super().__init__(
+            f"The app {service!r} was opened on an event loop that has been closed since, with its "
+            f"worker and connections. What was stored is there. Use `async with app:`, or await "
+            f"app.shutdown() before the loop ends; here, make a new EddaApp."
         )
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from contextvars import Context
 from datetime import timedelta
 
 import pytest
@@ -31,6 +32,7 @@ from edda.errors import (
     NoAppError,
     StoreUnavailableError,
     StoreUrlError,
+    StrandedAppError,
     UnknownWorkflowError,
 )
 from edda.stores.memory import MemoryStore
@@ -255,6 +257,23 @@ def test_a_call_without_an_app_says_so():
             await send_event("x", "s")
         with pytest.raises(NoAppError, match="Open the app first"):
             await EddaApp(db_url="memory://").start(adding, 1)
+
+    asyncio.run(body())
+
+
+def test_an_app_whose_loop_is_closed():
+    """One left open on a loop that is closed is never meant, and cannot be opened again."""
+    left = EddaApp("left", "memory://")
+    asyncio.run(left.initialize())
+
+    async def body():
+        with pytest.raises(NoAppError):
+            await adding.start(1)
+        with pytest.raises(StrandedAppError, match="'left'"):
+            await left.initialize()
+        async with EddaApp("mine", "memory://") as mine:
+            await asyncio.create_task(adding.start(1, instance_id="a"), context=Context())
+            assert await mine.result("a", timeout=5) == 2
 
     asyncio.run(body())
 

@@ -54,6 +54,13 @@ SAID = [
         "`async with app:`, or on the app.",
     ),
     (
+        errors.StrandedAppError("shop"),
+        "E108",
+        "The app 'shop' was opened on an event loop that has been closed since, with its worker "
+        "and connections. What was stored is there. Use `async with app:`, or await app.shutdown() "
+        "before the loop ends; here, make a new EddaApp.",
+    ),
+    (
         errors.EncodingError("The result", "it is odd"),
         "E201",
         "The result cannot be stored: it is odd",
