@@ -11,6 +11,8 @@ from edda.stores.sqlite import DirectSqliteStore
 from edda_testkit import Simulation
 from tests.postgres_server import NoPostgres, running
 
+pytest.register_assert_rewrite("tests.model")
+
 STORES = {"memory": MemoryStore, "sqlite": DirectSqliteStore}
 
 
