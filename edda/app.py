@@ -25,7 +25,7 @@ from edda.announcing import Announcer
 from edda.attempt import DirectActivities
 from edda.channel import message_of
 from edda.codec import Value, decode_error, encode_error, resolve, text_fault
-from edda.commands import Cancellation, Failure, Result
+from edda.commands import Cancellation, Failure, Outcome, Result
 from edda.doors import SystemClock, is_dead, open_store, worker_id
 from edda.errands import Errand, Launch
 from edda.errors import (
@@ -144,7 +144,7 @@ class EddaApp:
         self._outbox_enabled = outbox_enabled
         self._expiry: asyncio.Task[None] | None = None
         self._watcher: asyncio.Task[None] | None = None
-        self._waiting: dict[str, set[asyncio.Future[None]]] = {}
+        self._waiting: dict[str, set[asyncio.Future[_Ended | None]]] = {}
         self._opening = asyncio.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._asgi: Callable[..., Awaitable[None]] | None = None
@@ -204,7 +204,7 @@ class EddaApp:
             resolve=self.resolve,
             models=self.models,
             retry_policy=self.default_retry_policy,
-            on_over=self._tell,
+            on_over=self._over,
             on_sent=self.relay.wake,
             hooks=self.hooks,
             max_concurrent=self._max_concurrent,
@@ -414,14 +414,14 @@ class EddaApp:
             raise ArgumentError("result", [f"timeout must be a number of seconds, got {timeout}"])
         try:
             async with asyncio.timeout(timeout):
-                return self.outcome_of(await self._ended(instance_id))
+                return await self._awaited(instance_id)
         except TimeoutError:
             found = await self.instance(instance_id)
             if found.status.is_final:
                 return self.outcome_of(found)
             raise ResultTimeout(instance_id, found.status, timeout) from None
 
-    async def _ended(self, instance_id: str) -> Instance:
+    async def _awaited(self, instance_id: str) -> Any:
         # While its turn runs here it has not ended, and we hear of it when it does.
         is_running = self._worker is not None and self._worker.drives(instance_id)
         while True:
@@ -433,27 +433,34 @@ class EddaApp:
                 if not is_running:
                     found = await self.instance(instance_id)
                     if found.status.is_final or found.status is Status.STUCK:
-                        return found
+                        return self.outcome_of(found)
                 is_running = False
-                await future
+                ended: _Ended | None = await future
             finally:
                 waiting = self._waiting.get(instance_id, set())
                 waiting.discard(future)
                 if not waiting:
                     self._waiting.pop(instance_id, None)
+            if ended is not None:
+                return self._value_of(instance_id, *ended)
 
     def outcome_of(self, instance: Instance) -> Any:
         """The result of a finished instance, or the error that says why there is none."""
-        match instance.outcome:
-            case Result(value):
-                return self.resolve(instance.workflow).result.decode(value)
-            case Failure(error):
-                raise WorkflowFailed(instance.id, decode_error(error))
-            case Cancellation():
-                raise WorkflowCancelled(instance.id)
+        if instance.outcome is not None:
+            return self._value_of(instance.id, instance.workflow, instance.outcome)
         if instance.problem is not None:
             raise WorkflowStuck(instance.id, decode_error(instance.problem))
         raise ResultTimeout(instance.id, instance.status, None)
+
+    def _value_of(self, instance_id: str, workflow: str, outcome: Outcome) -> Any:
+        match outcome:
+            case Result(value):
+                return self.resolve(workflow).result.decode(value)
+            case Failure(error):
+                raise WorkflowFailed(instance_id, decode_error(error))
+            case Cancellation():
+                raise WorkflowCancelled(instance_id)
+        raise AssertionError(f"{outcome!r} is no end")
 
     # ---- Events ----------------------------------------------------------------------------------
 
@@ -645,10 +652,13 @@ class EddaApp:
             for instance_id in (*changed.woken, *changed.over):
                 self._tell(instance_id)
 
-    def _tell(self, instance_id: str) -> None:
+    def _over(self, instance_id: str, workflow: str, outcome: Outcome | None) -> None:
+        self._tell(instance_id, None if outcome is None else (workflow, outcome))
+
+    def _tell(self, instance_id: str, ended: "_Ended | None" = None) -> None:
         for future in self._waiting.get(instance_id, ()):
             if not future.done():
-                future.set_result(None)
+                future.set_result(ended)
 
     def _tell_all(self) -> None:
         for instance_id in list(self._waiting):
@@ -659,6 +669,9 @@ class EddaApp:
             raise NoAppError(
                 call, "Open the app first: `async with app:`, or `await app.initialize()`."
             )
+
+
+_Ended = tuple[str, Outcome]  # the workflow of an instance, and how that has ended
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

@@ -22,6 +22,7 @@ from edda.commands import (
     EventAsk,
     Expiry,
     Failure,
+    Outcome,
     Recurrence,
     Result,
     ResultAsk,
@@ -79,14 +80,15 @@ class Step:
     `calls` are to be begun now, each answered by `Turn.answer`; `dropped` are the ids of calls
     whose outcome is not wanted any more. `due` is when the instance next does something by
     itself: `Turn.poke` is called then at the latest. `is_over` means the turn has ended and the
-    lease is given back. `woken` are other instances that have something to do by it; `has_sent`
-    means there is something in the outbox.
+    lease is given back; `ended` is how, when the instance has ended with it. `woken` are other
+    instances that have something to do by it; `has_sent` means there is something in the outbox.
     """
 
     calls: tuple[Call | Errand, ...] = ()
     dropped: tuple[str, ...] = ()
     due: datetime | None = None
     is_over: bool = False
+    ended: Outcome | None = None
     woken: tuple[str, ...] = ()
     has_sent: bool = False
 
@@ -210,7 +212,8 @@ class Turn:
             if self.is_over:
                 dropped += self._drop(lambda _: True)
                 self.close()
-                return self._step((), dropped, commit.due, is_over=True)
+                ended = self.machine.outcome if commit.status.is_final else None
+                return self._step((), dropped, commit.due, is_over=True, ended=ended)
             if not self._has_more() and not is_due:
                 assert not is_idle, "a store keeps the lease of an idle turn only for a reason"
                 break
@@ -226,10 +229,11 @@ class Turn:
         due: datetime | None,
         *,
         is_over: bool = False,
+        ended: Outcome | None = None,
     ) -> Step:
         woken, self._woken = self._woken, ()
         has_sent, self._has_sent = self._has_sent, False
-        return Step(calls, dropped, due, is_over, woken, has_sent)
+        return Step(calls, dropped, due, is_over, ended, woken, has_sent)
 
     def _drop(self, is_dropped: Callable[[str], bool]) -> tuple[str, ...]:
         dropped = tuple(filter(is_dropped, self.in_flight))

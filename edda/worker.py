@@ -16,7 +16,7 @@ from typing import Any
 
 from edda.announcing import Announcer
 from edda.codec import Value, encode_error
-from edda.commands import Failure, Result
+from edda.commands import Failure, Outcome, Result
 from edda.errands import Errand
 from edda.errors import LeaseLost, StoreUnavailableError
 from edda.history import Started
@@ -38,7 +38,8 @@ class Worker:
     """Drives turns until it is stopped.
 
     `names` says which workflows it may claim and `resolve` what each name means; `on_over` is
-    told of every instance whose turn ended, `on_sent` that the outbox has something new.
+    told of every instance whose turn ended, its workflow, and how the instance ended if it did;
+    `on_sent` that the outbox has something new.
     """
 
     def __init__(
@@ -53,7 +54,7 @@ class Worker:
         resolve: Callable[[str], Workflow[..., Any]],
         models: MutableMapping[str, Value],
         retry_policy: RetryPolicy,
-        on_over: Callable[[str], None],
+        on_over: Callable[[str, str, Outcome | None], None],
         on_sent: Callable[[], None],
         hooks: Announcer,
         max_concurrent: int = 1000,
@@ -292,7 +293,8 @@ class Worker:
                 task.cancel()
             if self._running.get(instance_id) is run:
                 del self._running[instance_id]
-            self._on_over(instance_id)
+            ended = None if run.last is None else run.last.ended
+            self._on_over(instance_id, claimed.workflow, ended)
             # A turn that broke is due when its lease lapses; a poke that came while the turn was
             # giving its lease back is nobody else's.
             if self._is_short_of_room or run.is_poked or not has_ended:
