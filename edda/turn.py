@@ -178,7 +178,7 @@ class Turn:
 
     async def poke(self) -> Step:
         """Something may have become due or arrived: look, and go on."""
-        await self._save(self._commit(release=False))
+        await self._save(self._commit(self.due, release=False))
         return await self._advance()
 
     def close(self) -> None:
@@ -207,7 +207,7 @@ class Turn:
             is_unseen = is_due and due is not None and due > self._seen_until
             if not self._events and not self._taken and not is_idle and not is_unseen:
                 break
-            commit = self._commit(release=is_idle and not is_due, busy=bool(calls))
+            commit = self._commit(due, release=is_idle and not is_due, busy=bool(calls))
             await self._save(commit)
             if self.is_over:
                 dropped += self._drop(lambda _: True)
@@ -472,8 +472,8 @@ class Turn:
 
     # ---- Committing ------------------------------------------------------------------------------
 
-    def _commit(self, *, release: bool, busy: bool = False) -> Commit:
-        machine = self.machine
+    def _commit(self, due: datetime | None, *, release: bool, busy: bool = False) -> Commit:
+        machine, restart = self.machine, None
         self._drop_refused()  # who could have taken it may have given up
         waits = []
         for opened in machine.open.values():
@@ -482,7 +482,6 @@ class Turn:
                 waits.append(wait_of(ask))
             if isinstance(ask, EventAsk) and ask.model is not None:
                 self._models[ask.model] = opened.definition
-        due, restart = self.due, None
         end: Envelope | None = None
         if machine.outcome is not None:
             assert machine.started is not None
@@ -501,17 +500,21 @@ class Turn:
             due=due,
             release=release,
             subscriptions=tuple(
-                Subscription(CHANNEL + channel, mode)
-                for channel, mode in machine.subscriptions.items()
+                [
+                    Subscription(CHANNEL + channel, mode)
+                    for channel, mode in machine.subscriptions.items()
+                ]
             ),
             outbox=tuple(self._outbox),
             messages=() if end is None else (end,),
             cancels=self._given_up(),
             restart=restart,
             renewed=tuple(
-                CHANNEL + event.id
-                for event in self._events
-                if isinstance(event, Unsubscribed) and event.id in machine.subscriptions
+                [
+                    CHANNEL + event.id
+                    for event in self._events
+                    if isinstance(event, Unsubscribed) and event.id in machine.subscriptions
+                ]
             ),
         )
 
