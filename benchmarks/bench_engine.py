@@ -140,8 +140,7 @@ async def started_and_waiting(app, count):
 async def deliver_all(app, keys):
     for key in keys:
         await send_event("bench.paid", "bench", {"key": key})
-    for key in keys:
-        await app.result(key)
+    await asyncio.gather(*map(app.result, keys))
 
 
 async def latency(app, count=100):
