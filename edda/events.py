@@ -114,12 +114,20 @@ def as_envelope(attributes: Mapping[str, Any], data: Any) -> Envelope:
         if fault:
             faults.append(fault)
         document[name] = _stamp(value) if isinstance(value, datetime) else value
-    if not faults and (fault := _data_fault(document, data)):
-        faults.append(fault)
+    text = ""
+    if not faults:
+        try:
+            _put_data(document, data)
+            # Neither NaN nor half a surrogate pair is JSON that everybody can read.
+            text = _encode(document)
+            text.encode()
+        except Exception as error:  # goes to the sender: what pydantic calls is the user's own code
+            content_type = document.get("datacontenttype") or "JSON"
+            faults.append(f"data cannot be sent as {content_type}: {error}")
     if faults:
         raise ArgumentError("CloudEvent", list(dict.fromkeys(faults)))
     kind, source, id = document["type"], document["source"], document["id"]
-    return Envelope(kind, source, id, _encode(document), document.get(TARGET))
+    return Envelope(kind, source, id, text, document.get(TARGET))
 
 
 def as_cloudevent(envelope: Envelope) -> CloudEvent:
@@ -310,24 +318,17 @@ def _stamp(time: datetime) -> str:
     return time.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
-def _data_fault(document: dict[str, Any], data: Any) -> str | None:
-    """Put `data` into the document, or say why it cannot be."""
+def _put_data(document: dict[str, Any], data: Any) -> None:
     content_type = document.get("datacontenttype")
-    try:
-        if not isinstance(data, bytes | bytearray):
-            if data is not None:
-                document["data"] = to_jsonable_python(data, by_alias=True)
-        elif content_type is not None and _is_json(content_type):
-            document["data"] = json.loads(data)
-        elif _is_text(content_type):
-            document["data"] = _decoded(bytes(data), content_type)
-        else:
-            document["data_base64"] = base64.b64encode(data).decode()
-        # Neither NaN nor half a surrogate pair is JSON that everybody can read.
-        _encode(document.get("data")).encode()
-    except Exception as error:  # goes to the sender: what pydantic calls is the user's own code
-        return f"data cannot be sent as {content_type or 'JSON'}: {error}"
-    return None
+    if not isinstance(data, bytes | bytearray):
+        if data is not None:
+            document["data"] = to_jsonable_python(data, by_alias=True)
+    elif content_type is not None and _is_json(content_type):
+        document["data"] = json.loads(data)
+    elif _is_text(content_type):
+        document["data"] = _decoded(bytes(data), content_type)
+    else:
+        document["data_base64"] = base64.b64encode(data).decode()
 
 
 def _fault(name: object, value: Any) -> str | None:

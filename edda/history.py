@@ -16,7 +16,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any, ClassVar, Literal, assert_never
 
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
 
 from edda.commands import (
     ActivityAsk,
@@ -296,7 +296,7 @@ Row = tuple[int, str, str | None]
 def as_row(event: Event) -> Row:
     """The event as a store keeps it."""
     fields, payload = _fields(event)
-    return event.seq, _encode(fields), payload
+    return event.seq, to_json(fields).decode(), payload
 
 
 def as_document(instance_id: str, events: Iterable[Event]) -> dict[str, Any]:
