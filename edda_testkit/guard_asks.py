@@ -23,6 +23,7 @@ from weakref import WeakSet
 from edda_testkit.guard_checks import hashes_by_chance
 from edda_testkit.guard_source import UNKNOWN, call_at, function_of, position_of, value_of
 from edda_testkit.guard_stale import Read, reads, reads_in
+from edda_testkit.harmless import picks_one
 
 __all__ = ["Sighting", "are_suspect", "sightings"]
 
@@ -170,7 +171,9 @@ def origin_of(node: ast.AST, frame: FrameType) -> ast.expr | None:
             return first_of(node, given, frame) if is_same else None
         case ast.ListComp(elt=made) | ast.GeneratorExp(elt=made) | ast.DictComp(key=made):
             source = node.generators[0]
-            return first_of(node, [source.iter], frame) if uses([made], source.target) else None
+            if picks_one(source) or not uses([made], source.target):
+                return None
+            return first_of(node, [source.iter], frame)
         case ast.List(elts=parts) | ast.Tuple(elts=parts):
             starred = [part.value for part in parts if isinstance(part, ast.Starred)]
             return first_of(node, starred, frame)

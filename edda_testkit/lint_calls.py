@@ -7,22 +7,15 @@ by it. Absent: syntax, and what becomes of the order of sets (`lint_order`).
 import ast
 
 from edda_testkit import lint_operators, lint_order
+from edda_testkit.harmless import is_dropped_value, is_key_only
 from edda_testkit.lint_edda import edda_call
 from edda_testkit.lint_frames import Analysis, Args, Frame
-from edda_testkit.lint_hazards import (
-    METHODS,
-    has_methods,
-)
+from edda_testkit.lint_hazards import METHODS, has_methods
 from edda_testkit.lint_hooks import DUMPS, has_sets, hooks, is_random, makers, metaclasses
 from edda_testkit.lint_names import attribute, imported
 from edda_testkit.lint_rules import RULES
 from edda_testkit.lint_sources import Binding
-from edda_testkit.lint_tables import (
-    DATA_METHODS,
-    RETURNS,
-    is_known,
-    same_name,
-)
+from edda_testkit.lint_tables import DATA_METHODS, RETURNS, is_known, same_name
 from edda_testkit.lint_types import annotated, at_import, lineage, member, values_of
 from edda_testkit.lint_values import (
     NOTHING,
@@ -228,8 +221,12 @@ def _outside(frame: Frame, path: str, args: Args, node: ast.expr, by: str) -> Va
         and all(map(lint_order.is_number, node.args))
     ):
         return NOTHING
-    if code in {"EDL802", "EDL803"} and frame.is_logged:
-        return NOTHING  # for people's eyes only
+    if code in {"EDL802", "EDL803"} and (
+        frame.is_logged or (isinstance(node, ast.Call) and is_key_only(node, frame.function.node))
+    ):
+        return NOTHING  # for people's eyes only, or to find something by
+    if path == "gc.collect" and is_dropped_value(node, frame.function.node):
+        return NOTHING
     if code:
         subject = shown(path) if by else f"{shown(path)}()"
         how = f", {by}," if by else ""

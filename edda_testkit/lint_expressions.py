@@ -9,6 +9,7 @@ import ast
 from collections.abc import Callable
 
 from edda_testkit import lint_calls, lint_hooks, lint_operators, lint_order
+from edda_testkit.harmless import picks_one
 from edda_testkit.lint_frames import Analysis, Args, Frame
 from edda_testkit.lint_hazards import READS
 from edda_testkit.lint_names import attribute, look_up, tell_stale
@@ -222,7 +223,8 @@ def _comprehension(
             lint_order.take_iteration(frame, over, place, "this comprehension")
         else:
             made = lint_order.ordered(frame, over, place, is_dict=isinstance(node, ast.DictComp))
-            order |= frozenset(atom for atom in made if isinstance(atom, Hashed))
+            if not picks_one(part):
+                order |= frozenset(atom for atom in made if isinstance(atom, Hashed))
         frame.names = dict(frame.names)
         store(frame, part.target, inside(over))
         for test in part.ifs:
@@ -288,7 +290,7 @@ def store(frame: Frame, target: ast.expr, values: Values) -> None:
     match target:
         case ast.Name(id=name):
             if name in frame.globals:
-                frame.report("EDL010", target, f"the global {name} {RULES['EDL010'].title}")
+                frame.report_shared(target, f"the global {name}")
             frame.bind(name, values)
         case ast.Tuple(elts=parts) | ast.List(elts=parts):
             if any(isinstance(atom, Unordered | Hashed) for atom in values):
@@ -306,7 +308,7 @@ def store(frame: Frame, target: ast.expr, values: Values) -> None:
                 if isinstance(atom, Made) and atom.path == "builtins.globals()":
                     frame.report("EDL010", target, f"globals()[...] {RULES['EDL010'].title}")
                 if isinstance(atom, Shared) and atom.is_container:
-                    frame.report("EDL010", target, f"{atom.name}[...] {RULES['EDL010'].title}")
+                    frame.report_shared(target, f"{atom.name}[...]")
             kept = frozenset(a for a in values if isinstance(a, Hashed | Many | Function | Known))
             if isinstance(owner, ast.Name) and owner.id in frame.names and kept:
                 frame.bind(owner.id, frame.names[owner.id] | {Many(kept)})

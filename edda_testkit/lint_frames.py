@@ -9,6 +9,7 @@ import ast
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+from edda_testkit.harmless import is_memo
 from edda_testkit.lint_rules import RULES, Rule
 from edda_testkit.lint_sources import Project, Source
 from edda_testkit.lint_values import (
@@ -192,8 +193,15 @@ class Frame:
         if not self.analysis.is_allowed(rule, self.source, *self._lines(node)):
             self._take(Finding(rule, self.place(node), what))
 
+    def report_shared(self, node: ast.expr, name: str) -> None:
+        """Note that state is changed that all share, unless it keeps what anyone would make."""
+        if not is_memo(node, self.function.node):
+            self.report("EDL010", node, f"{name} {RULES['EDL010'].title}")
+
     def report_order(self, hashed: Hashed, *, used: str) -> None:
         """Note that the order of a set was taken, and came to matter."""
+        if self.is_logged:
+            return  # for people's eyes only
         rule, place = RULES["EDL801"], hashed.place
         source = self.analysis.files[place.file]
         if not self.analysis.is_allowed(rule, source, place.line, place.line):

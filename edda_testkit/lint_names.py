@@ -178,7 +178,7 @@ def _of_meta(frame: Frame, cls: Class, name: str, node: ast.expr) -> Values:
 def tell_stale(frame: Frame, values: Values, node: ast.expr, name: str) -> Values:
     """Report a global that was made at import, where it is read."""
     stale = [atom for atom in values if isinstance(atom, Stale)]
-    for atom in stale:
+    for atom in () if frame.is_logged else stale:
         title = RULES[atom.code].title
         frame.report(atom.code, node, f"{name} (line {atom.line}: {atom.what}) {title}")
     return values.difference(stale)

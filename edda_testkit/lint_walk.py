@@ -9,6 +9,7 @@ import ast
 from collections.abc import Callable, Sequence
 
 from edda_testkit import lint_order
+from edda_testkit.harmless import is_order_free
 from edda_testkit.lint_expressions import (
     define,
     evaluate,
@@ -224,7 +225,7 @@ def _for(frame: Frame, node: ast.For | ast.AsyncFor) -> None:
     over = evaluate(frame, node.iter)
     over |= iterate(frame, over, node.iter, is_async=isinstance(node, ast.AsyncFor))
     if isinstance(node, ast.For):
-        if lint_order.is_order_free(node, frame.function.node):
+        if is_order_free(node, frame.function.node):
             _keep_order(frame, node, over)
         else:
             lint_order.take_iteration(frame, over, node.iter, "this loop")
