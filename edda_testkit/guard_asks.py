@@ -242,7 +242,7 @@ def is_set(node: ast.AST, frame: FrameType) -> bool:
     match node:
         case ast.Set() | ast.SetComp() | ast.Call(func=ast.Name(id="set" | "frozenset")):
             return True
-        case ast.Call(func=ast.Attribute(attr="keys")):
+        case ast.Call(func=ast.Attribute(attr="keys" | "items")):
             return True
     return isinstance(value_of(node, frame), set | frozenset)
 
@@ -253,6 +253,8 @@ def is_chancy(value: object) -> bool:
 
 
 def is_target_chancy(target: ast.expr | None, frame: FrameType) -> bool:
+    if isinstance(target, ast.Tuple):
+        return any(is_target_chancy(part, frame) for part in target.elts)
     value = UNKNOWN if target is None else value_of(target, frame)
     return value is not UNKNOWN and hashes_by_chance(value)
 

@@ -11,7 +11,7 @@ from edda_testkit.harmless import is_dropped_value, is_key_only
 from edda_testkit.lint_edda import edda_call
 from edda_testkit.lint_frames import Analysis, Args, Frame
 from edda_testkit.lint_hazards import METHODS, has_methods
-from edda_testkit.lint_hooks import DUMPS, has_sets, hooks, is_random, makers, metaclasses
+from edda_testkit.lint_hooks import DUMPS, has_sets, hooks, made_by_chance, makers, metaclasses
 from edda_testkit.lint_names import attribute, imported
 from edda_testkit.lint_rules import RULES
 from edda_testkit.lint_sources import Binding
@@ -139,8 +139,8 @@ def _construct(frame: Frame, cls: Class, args: Args, node: ast.expr) -> Values:
             _call(frame, Bound(atom, (frozenset({cls}),)), args, node, "")
     for hook in hooks(frame.analysis, cls, "__init__"):
         _call(frame, Bound(hook, (instance,)), Args(is_whole=False), node, "")
-    if not args.all and any(map(is_random, lineage(frame.analysis, cls))):
-        frame.report("EDL202", node, f"{cls.name}() has no seed, and {RULES['EDL202'].title}")
+    for code, what in made_by_chance(frame.analysis, cls, is_seeded=bool(args.all)):
+        frame.report(code, node, f"{what} {RULES[code].title}")
     is_followed = False
     for name in ("__new__", "__init__", "__post_init__"):
         for atom in member(frame.analysis, cls, name):
@@ -265,6 +265,8 @@ def _outside(frame: Frame, path: str, args: Args, node: ast.expr, by: str) -> Va
     elif not is_known(path) and "()" not in path:
         frame.gap(node, f"{path} {UNKNOWN_MODULE}")
     _hand_over(frame, path, args, node)
+    if path in {"pprint.pformat", "reprlib.repr"} and args.positional:
+        lint_operators.as_text(frame, args.positional[0], ("__repr__",), node)
     if isinstance(node, ast.Call) and not by:
         ordered = lint_order.builtin(frame, path, args, node)
         if ordered is not None:

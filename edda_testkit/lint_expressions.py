@@ -131,6 +131,9 @@ def _call(frame: Frame, node: ast.Call) -> Values:
     args = _arguments(frame, node)
     frame.is_quiet, frame.is_logged = was
     if isinstance(function, ast.Attribute):
+        if function.attr == "format" and isinstance(function.value, ast.Constant):
+            for values in args.all:
+                lint_operators.as_text(frame, values, lint_operators.TEXTS["builtins.str"], node)
         lint_calls.call_hooks(frame, receiver, function.attr, args, node)
         done = lint_order.method(frame, receiver, function.attr, args, node)
         if not callee and (done is not None or any(_is_data(atom) for atom in receiver)):
@@ -291,6 +294,8 @@ def store(frame: Frame, target: ast.expr, values: Values) -> None:
         case ast.Name(id=name):
             if name in frame.globals:
                 frame.report_shared(target, f"the global {name}")
+            if name in frame.outer and frame.is_outer_shared(name):
+                frame.report_shared(target, f"the outer {name}")
             frame.bind(name, values)
         case ast.Tuple(elts=parts) | ast.List(elts=parts):
             if any(isinstance(atom, Unordered | Hashed) for atom in values):

@@ -193,6 +193,13 @@ class Frame:
         if not self.analysis.is_allowed(rule, self.source, *self._lines(node)):
             self._take(Finding(rule, self.place(node), what))
 
+    def is_outer_shared(self, name: str) -> bool:
+        """Whether a name that is `nonlocal` here is of a function that ran at import."""
+        scope = self.function.scope
+        while scope.parent is not None and name not in scope.names:
+            scope = scope.parent
+        return scope.is_shared
+
     def report_shared(self, node: ast.expr, name: str) -> None:
         """Note that state is changed that all share, unless it keeps what anyone would make."""
         if not is_memo(node, self.function.node):

@@ -26,7 +26,7 @@ __all__ = [
     "DUMPS",
     "has_sets",
     "hooks",
-    "is_random",
+    "made_by_chance",
     "makers",
     "metaclasses",
     "registered",
@@ -37,6 +37,7 @@ __all__ = [
 VALIDATORS = frozenset("field_validator model_validator validator root_validator".split())
 SERIALIZERS = frozenset("computed_field field_serializer model_serializer".split())
 DUMPS = frozenset({"model_dump", "model_dump_json"})
+TIMED = frozenset({"PastDate", "FutureDate", "PastDatetime", "FutureDatetime"})
 PARSES = frozenset({"model_validate", "model_validate_json", "parse_obj", "parse_raw"})
 
 
@@ -62,6 +63,25 @@ def has_sets(analysis: Analysis, cls: Class) -> bool:
         if isinstance(node, ast.AnnAssign)
         for atom in annotated(analysis, one.scope, node.annotation)
     )
+
+
+def made_by_chance(analysis: Analysis, cls: Class, *, is_seeded: bool) -> Iterator[tuple[str, str]]:
+    """Codes, and words, for making an instance: a generator without a seed, a date in the past."""
+    for one in lineage(analysis, cls):
+        if isinstance(one, Known):
+            if one.path == "random.Random" and not is_seeded:
+                yield "EDL202", f"{cls.name}() has no seed, and"
+            continue
+        for node in one.node.body:
+            types = ast.walk(node.annotation) if isinstance(node, ast.AnnAssign) else ()
+            timed = [each for each in types if _last_name(each) in TIMED]
+            named = NOTHING.union(*(values_of(analysis, one.scope, each) for each in timed))
+            if any(isinstance(each, Known) and "pydantic" in each.path for each in named):
+                yield "EDL101", f"the type of a field of {cls.name}"
+
+
+def _last_name(node: ast.AST) -> str:
+    return str(getattr(node, "attr", None) or getattr(node, "id", ""))
 
 
 def makers(cls: Values, name: str) -> Iterator[Class]:
@@ -125,8 +145,3 @@ def _last(node: ast.expr) -> str:
     """The last part of a decorator's name."""
     plain = node.func if isinstance(node, ast.Call) else node
     return plain.attr if isinstance(plain, ast.Attribute) else str(getattr(plain, "id", ""))
-
-
-def is_random(atom: Class | Known) -> bool:
-    """Whether a class is the standard library's generator of random numbers."""
-    return isinstance(atom, Known) and atom.path == "random.Random"

@@ -199,7 +199,13 @@ def _of_instance(
     self = Instance(instance.cls, is_shared=instance.is_shared)
     found: set[Atom] = set()
     for atom in members:
-        if not isinstance(atom, Function) or atom.owner is None or atom.role == "staticmethod":
+        if (
+            isinstance(atom, Known)
+            and instance.is_shared
+            and atom.path.startswith("random.Random.")
+        ):
+            found.add(Known(f"random.Random@shared.{atom.path.rpartition('.')[2]}"))
+        elif not isinstance(atom, Function) or atom.owner is None or atom.role == "staticmethod":
             found.add(atom)
         elif atom.role == "classmethod":
             found.add(Bound(atom, (frozenset({instance.cls}),)))

@@ -99,7 +99,18 @@ def ordered(frame: Frame, values: Values, node: ast.expr, *, is_dict: bool = Fal
 
 
 def _is_open(atom: Atom) -> bool:
-    """Whether this is a set whose order nobody knows."""
+    """Whether this is a set whose order nobody knows, or an instance of a class made of one."""
+    if isinstance(atom, Instance):
+        bases = [
+            base.value if isinstance(base, ast.Subscript) else base for base in atom.cls.node.bases
+        ]
+        is_set = any(
+            isinstance(base, ast.Name) and base.id in {"set", "frozenset"} for base in bases
+        )
+        return is_set and not any(
+            isinstance(node, ast.FunctionDef) and node.name == "__iter__"
+            for node in atom.cls.node.body
+        )
     return isinstance(atom, Unordered) and not atom.is_stable
 
 
