@@ -23,7 +23,7 @@ from weakref import WeakSet
 from edda_testkit.guard_checks import hashes_by_chance
 from edda_testkit.guard_source import UNKNOWN, call_at, function_of, position_of, value_of
 from edda_testkit.guard_stale import Read, reads, reads_in
-from edda_testkit.harmless import picks_one
+from edda_testkit.order_free import picks_one
 
 __all__ = ["Sighting", "are_suspect", "sightings"]
 

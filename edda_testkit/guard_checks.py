@@ -23,7 +23,8 @@ from edda_testkit.guard_source import (
     parsed,
     value_of,
 )
-from edda_testkit.harmless import drains_freely, is_key_only
+from edda_testkit.harmless import is_key_only
+from edda_testkit.order_free import drains_freely
 
 __all__ = [
     "Check",

@@ -9,7 +9,6 @@ import ast
 from collections.abc import Callable
 
 from edda_testkit import lint_calls, lint_hooks, lint_operators, lint_order
-from edda_testkit.harmless import picks_one
 from edda_testkit.lint_frames import Analysis, Args, Frame
 from edda_testkit.lint_hazards import READS
 from edda_testkit.lint_names import attribute, look_up, tell_stale
@@ -34,6 +33,7 @@ from edda_testkit.lint_values import (
     Values,
     inside,
 )
+from edda_testkit.order_free import picks_one
 
 __all__ = ["define", "evaluate", "invoke", "store", "worth"]
 
@@ -134,7 +134,7 @@ def _call(frame: Frame, node: ast.Call) -> Values:
         if function.attr == "format" and isinstance(function.value, ast.Constant):
             for values in args.all:
                 lint_operators.as_text(frame, values, lint_operators.TEXTS["builtins.str"], node)
-        lint_calls.call_hooks(frame, receiver, function.attr, args, node)
+        lint_calls.call_hooks(frame, receiver, function.attr, node)
         done = lint_order.method(frame, receiver, function.attr, args, node)
         if not callee and (done is not None or any(_is_data(atom) for atom in receiver)):
             return done or NOTHING

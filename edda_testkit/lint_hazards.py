@@ -339,8 +339,7 @@ READS = {
 
 # Clean, depending on the arguments: how many positional ones make it so, or which keyword.
 GIVEN_ENOUGH = {
-    "numpy.random.default_rng": ("EDL202", 1, "seed"),
-    "numpy.random.RandomState": ("EDL202", 1, "seed"),
+    **{f"numpy.random.{one}": ("EDL202", 1, "seed") for one in ("default_rng", "RandomState")},
     "gzip.compress": ("EDL101", 3, "mtime"),
     "gzip.GzipFile": ("EDL101", 5, "mtime"),
     "xmlrpc.client.DateTime": ("EDL101", 1, "value"),

@@ -6,9 +6,11 @@ implementations of a `singledispatch` function. Absent: special methods that ope
 """
 
 import ast
+import json
 from collections.abc import Iterator
+from contextlib import suppress
 
-from edda_testkit.lint_frames import Analysis
+from edda_testkit.lint_frames import Analysis, Args
 from edda_testkit.lint_types import annotated, lineage, member, values_of
 from edda_testkit.lint_values import (
     NOTHING,
@@ -24,6 +26,7 @@ from edda_testkit.lint_values import (
 
 __all__ = [
     "DUMPS",
+    "fields_in",
     "has_sets",
     "hooks",
     "made_by_chance",
@@ -89,6 +92,24 @@ def makers(cls: Values, name: str) -> Iterator[Class]:
     for atom in cls if name in PARSES else ():
         if isinstance(atom, Class):
             yield atom
+
+
+def fields_in(call: ast.expr) -> Args:
+    """The fields that a call is given in a dictionary, or in JSON, as if they were arguments.
+
+    They are not whole where they do not stand in the code.
+    """
+    names: list[str] | None = None
+    match call:
+        case ast.Call(args=[ast.Dict(keys=keys), *_]):
+            if all(isinstance(key, ast.Constant) for key in keys):
+                names = [str(key.value) for key in keys if isinstance(key, ast.Constant)]
+        case ast.Call(args=[ast.Constant(value=str() | bytes() as text), *_]):
+            with suppress(ValueError):
+                found = json.loads(text)
+                names = list(found) if isinstance(found, dict) else None
+    keywords = tuple((name, NOTHING) for name in names or ())
+    return Args((), keywords, is_whole=names is not None)
 
 
 def setters(analysis: Analysis, cls: Class, name: str) -> Iterator[Function]:

@@ -8,7 +8,6 @@ once the order reaches a loop with effects, a text, an activity or the result.
 import ast
 from collections.abc import Iterator
 
-from edda_testkit.harmless import drains_freely
 from edda_testkit.lint_frames import Args, Frame
 from edda_testkit.lint_tables import MUTATORS
 from edda_testkit.lint_values import (
@@ -26,6 +25,7 @@ from edda_testkit.lint_values import (
     Values,
     inside,
 )
+from edda_testkit.order_free import drains_freely
 
 __all__ = [
     "builtin",

@@ -9,7 +9,6 @@ import ast
 from collections.abc import Callable, Sequence
 
 from edda_testkit import lint_order
-from edda_testkit.harmless import is_order_free
 from edda_testkit.lint_expressions import (
     define,
     evaluate,
@@ -36,6 +35,7 @@ from edda_testkit.lint_values import (
     inside,
 )
 from edda_testkit.lint_verdicts import judge
+from edda_testkit.order_free import is_order_free
 
 __all__ = ["install"]
 
