@@ -9,6 +9,7 @@ import ast
 from collections.abc import Callable
 
 from edda_testkit import lint_calls, lint_hooks, lint_operators, lint_order
+from edda_testkit.lint_edda import tell_changed
 from edda_testkit.lint_frames import Analysis, Args, Frame
 from edda_testkit.lint_hazards import READS
 from edda_testkit.lint_names import attribute, look_up, tell_stale
@@ -92,6 +93,8 @@ def evaluate(frame: Frame, node: ast.expr) -> Values:
 
 def _name(frame: Frame, node: ast.Name) -> Values:
     values = look_up(frame, node.id)
+    if node.id in frame.globals or not frame.is_local(node.id):
+        tell_changed(frame, node)
     for atom in values:
         if isinstance(atom, Known) and atom.path in READS:
             code = READS[atom.path]

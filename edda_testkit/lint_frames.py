@@ -90,6 +90,7 @@ class Analysis:
         self.value: Callable[[Scope, ast.AST], Values]
         self.judge: Callable[[Scope, ast.expr], tuple[str, str]]
         self.invoke: Callable[[Frame, Atom, ast.expr], Values]
+        self.changes: dict[Source, dict[str, str]] = {}  # by activities, to globals
         self.depth = 0
         self.imports = 0  # how deep in code that runs at import
         self._summaries: dict[object, Summary] = {}
@@ -192,6 +193,15 @@ class Frame:
         rule = RULES[code]
         if not self.analysis.is_allowed(rule, self.source, *self._lines(node)):
             self._take(Finding(rule, self.place(node), what))
+
+    def is_local(self, name: str) -> bool:
+        """Whether a name is of this function, or of one around it."""
+        scope: Scope | None = self.scope
+        while scope is not None and scope.parent is not None:
+            if name in scope.names:
+                return True
+            scope = scope.parent
+        return name in self.names
 
     def is_outer_shared(self, name: str) -> bool:
         """Whether a name that is `nonlocal` here is of a function that ran at import."""
