@@ -139,16 +139,17 @@ class _Rounds:
         """Whether what is filed under a key is of that key, and of no count and no rank."""
         if self.counted & names_of(value) or f"len({name})" in ast.unparse(value):
             return False
-        if not self.derived & names_of(value):
-            return True
+        if not self.derived & names_of(value) - names_of(key):
+            by_key = {id(one) for part in _like(key, value) for one in ast.walk(part)}
+            if all(id(one) in by_key for one in _of(self.derived, value)):
+                return True  # all that come here say the same
         told_by_length = {
             id(one)
             for part in ast.walk(key)
             if isinstance(part, ast.Call) and ast.unparse(part.func) == "len"
             for one in ast.walk(part)
         }
-        names = (one for one in ast.walk(key) if isinstance(one, ast.Name))
-        return any(one.id in self.derived and id(one) not in told_by_length for one in names)
+        return any(id(one) not in told_by_length for one in _of(self.derived, key))
 
     def _is_of_round(self, name: str) -> bool:
         """Whether a name is given a value in each round, and ends with it."""
@@ -167,6 +168,15 @@ class _Rounds:
             and node.lineno > end
             for node in ast.walk(self.function)
         )
+
+
+def _like(key: ast.expr, value: ast.expr) -> list[ast.AST]:
+    """The parts of a value that say the same as a key."""
+    return [part for part in ast.walk(value) if ast.unparse(part) == ast.unparse(key)]
+
+
+def _of(names: set[str], node: ast.AST) -> list[ast.Name]:
+    return [one for one in ast.walk(node) if isinstance(one, ast.Name) and one.id in names]
 
 
 def _is_best(test: ast.expr, kept: ast.Assign) -> bool:
