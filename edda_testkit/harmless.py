@@ -145,6 +145,8 @@ def _is_made_of(value: ast.expr, held: ast.expr, key: ast.expr | None, function:
     } - names_of(held)
     if key is None and _is_empty(value):
         return False  # it is there to be filled
+    if key is not None and names_of(held) & names_of(key):
+        return False
     return _is_known(value, set() if key is None else names_of(key), local, held, function)
 
 
