@@ -6,19 +6,27 @@ is drained, a search for the one thing that is equal. Absent: whether there is a
 
 import ast
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import TypeVar
 
 __all__ = [
     "Function",
     "drains_freely",
+    "gives_set_order",
+    "grown_in",
+    "is_added_to",
+    "is_bare",
     "is_order_free",
     "is_quiet",
     "names_of",
     "nodes_of",
     "picks_one",
+    "uses",
 ]
 
 QUIET_CALLS = frozenset({"add", "discard", "debug", "info", "warning", "error", "exception"})
+GROWING = frozenset({"append", "appendleft", "extend", "insert"})
+KEYS = frozenset({"id", "key", "name", "code", "number", "email", "slug", "sku"})
 LESS = (ast.Lt, ast.LtE, ast.Gt, ast.GtE)
 Function = ast.AST
 Node = TypeVar("Node", bound=ast.AST)
@@ -225,24 +233,93 @@ def _assigned(function: Function) -> Iterator[tuple[ast.expr, ast.expr]]:
 
 
 def picks_one(part: ast.comprehension) -> bool:
-    """Whether a comprehension looks for what equals something: mostly there is one of it."""
+    """Whether a comprehension looks for what equals something: there is one of it.
+
+    Of what the things in a set are called by, too: two of one id are hardly in it.
+    """
     targets = names_of(part.target)
     return any(
         isinstance(test, ast.Compare)
         and any(isinstance(op, ast.Eq | ast.Is) for op in test.ops)
-        and any(_root(side) in targets for side in (test.left, *test.comparators))
+        and any(_is_named(side, targets) for side in (test.left, *test.comparators))
         for whole in part.ifs
         for test in (whole.values if isinstance(whole, ast.BoolOp) else [whole])
     )
 
 
-def _root(node: ast.expr) -> str:
-    """The name that `a.b[0].c` begins with."""
-    while isinstance(node, ast.Attribute | ast.Subscript):
-        node = node.value
-    return node.id if isinstance(node, ast.Name) else ""
+def _is_named(node: ast.expr, targets: set[str]) -> bool:
+    match node:
+        case ast.Name(id=name):
+            return name in targets
+        case ast.Attribute(value=ast.Name(id=name), attr=key):
+            return name in targets and key.rpartition("_")[2] in KEYS
+        case ast.Subscript(value=ast.Name(id=name), slice=ast.Constant(value=str(key))):
+            return name in targets and key.rpartition("_")[2] in KEYS
+    return False
 
 
-def nodes_of(function: Function, kind: type[Node]) -> list[Node]:
-    """The nodes of one kind in a function."""
-    return [node for node in ast.walk(function) if isinstance(node, kind)]
+# ---- What takes over the order ---------------------------------------------------------------
+
+
+def grown_in(body: Sequence[ast.stmt], target: ast.expr) -> Iterator[str]:
+    """The lists and texts that take in a loop's variable in each round: `found.append(name)`."""
+    for node in body:
+        match node:
+            case ast.Expr(
+                value=ast.Call(func=ast.Attribute(ast.Name(id=name), attr=attr), args=given)
+            ):
+                if attr in GROWING and uses(given, target):
+                    yield name
+            case ast.AugAssign(target=ast.Name(id=name), op=ast.Add(), value=value):
+                if uses([value], target):
+                    yield name
+
+
+def is_added_to(name: str, node: ast.stmt) -> bool:
+    """Whether a statement is `name += ...`."""
+    return isinstance(node, ast.AugAssign) and ast.unparse(node.target) == name
+
+
+def is_bare(node: ast.expr) -> bool:
+    """Whether this is an empty list or text, to be filled."""
+    return ast.unparse(node) in {"[]", "list()", "deque()", "''"}
+
+
+def uses(body: Sequence[ast.AST], target: ast.expr) -> bool:
+    """Whether a loop does something with its variable: else its order is all the same."""
+    names = {node.id for node in ast.walk(target) if isinstance(node, ast.Name)}
+    return any(
+        isinstance(node, ast.Name) and node.id in names for each in body for node in ast.walk(each)
+    )
+
+
+@lru_cache(maxsize=512)
+def gives_set_order(function: Function) -> bool:
+    """Whether all that a function returns is a set, or a list that is made of one."""
+    if not isinstance(function, ast.FunctionDef):
+        return False
+    inner = {
+        part
+        for node in ast.walk(function)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        and node is not function
+        for part in ast.walk(node)
+    }
+    nodes = [node for node in ast.walk(function) if node not in inner]
+    if function.decorator_list or any(
+        isinstance(node, ast.Yield | ast.YieldFrom) for node in nodes
+    ):
+        return False
+    values = [node.value for node in nodes if isinstance(node, ast.Return)]
+    return bool(values) and all(value is not None and _is_of_set(value) for value in values)
+
+
+def _is_of_set(node: ast.expr) -> bool:
+    match node:
+        case ast.Set(elts=parts):
+            return len(parts) > 1
+        case ast.SetComp() | ast.Call(func=ast.Name(id="set" | "frozenset"), args=[_]):
+            return True
+        case ast.Call(func=ast.Name(id="list" | "tuple"), args=[inner]):
+            return _is_of_set(inner)
+    return False

@@ -1146,3 +1146,34 @@ async def steps_in_order_of_need(ctx):
         for name in ready:
             await keep(ctx, name)
         done.update(ready)
+
+
+@workflow
+async def appended_and_sorted(ctx):
+    found, sizes, text = [], [], ""
+    for name in {"ab", "cd", "ef"}:
+        found.append(name)
+        sizes.append(len(name))
+    found.sort()
+    for number in {1, 2, 3}:
+        text += str(number)
+    await keep(ctx, f"{found} {sum(sizes)} {text}")
+
+
+@workflow
+async def appended_for_one(ctx):
+    found = []
+    for name in {"ab", "cd", "ef"}:
+        if name == "cd":
+            found.append(name)
+    await keep(ctx, found[0])
+
+
+def ordered_without_repeats(names):
+    return sorted(set(names))
+
+
+@workflow
+async def sorted_by_a_helper(ctx):
+    for name in ordered_without_repeats(["cd", "ab", "cd"]):
+        await keep(ctx, name)

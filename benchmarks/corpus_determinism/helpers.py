@@ -162,3 +162,7 @@ def once(function):
 @once
 async def prepare(ctx):
     await keep(ctx, "prepared")
+
+
+def without_repeats(names):
+    return list(set(names))

@@ -1325,8 +1325,8 @@ async def usage_of_resources(ctx):
 
 
 @workflow
-async def processors_of_multiprocessing(ctx):
-    await keep(ctx, str(multiprocessing.cpu_count()))  # PLANT processors_of_multiprocessing: process
+async def cpus_of_multiprocessing(ctx):
+    await keep(ctx, str(multiprocessing.cpu_count()))  # PLANT cpus_of_multiprocessing: process
 
 
 @workflow
@@ -1367,3 +1367,25 @@ async def order_of_addresses(ctx):
 @workflow
 async def set_by_inheritance(ctx):
     await keep(ctx, helpers.Tags(["ab", "cd", "ef", "gh"]).text())
+
+
+@workflow
+async def appended_in_order(ctx):
+    found = []
+    for name in {"ab", "cd", "ef"}:  # PLANT appended_in_order: hash
+        found.append(name)
+    await keep(ctx, found)
+
+
+@workflow
+async def written_in_order(ctx):
+    text = ""
+    for name in {"ab", "cd", "ef"}:  # PLANT written_in_order: hash
+        text += name
+    await keep(ctx, text)
+
+
+@workflow
+async def list_of_a_helper(ctx):
+    for name in helpers.without_repeats(["ab", "cd", "ab"]):  # PLANT list_of_a_helper: hash
+        await keep(ctx, name)

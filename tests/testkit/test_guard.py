@@ -46,7 +46,6 @@ NEED_A_CHILD = {
     "read_at_import",
     "result_in_set_order",
     "set_by_inheritance",
-    "set_of_a_helper",
 }
 
 
