@@ -258,6 +258,11 @@ def _is_named(node: ast.expr, targets: set[str]) -> bool:
     return False
 
 
+def nodes_of(function: Function, kind: type[Node]) -> list[Node]:
+    """The nodes of one kind in a function."""
+    return [node for node in ast.walk(function) if isinstance(node, kind)]
+
+
 # ---- What takes over the order ---------------------------------------------------------------
 
 
