@@ -229,6 +229,8 @@ def _comprehension(
             lint_order.take_iteration(frame, over, place, "this comprehension")
         else:
             made = lint_order.ordered(frame, over, place, is_dict=isinstance(node, ast.DictComp))
+            if isinstance(node, ast.DictComp):
+                lint_order.take_numbers(frame, over, place)
             if not picks_one(part):
                 order |= frozenset(atom for atom in made if isinstance(atom, Hashed))
         frame.names = dict(frame.names)

@@ -35,6 +35,7 @@ __all__ = [
     "ordered",
     "take",
     "take_iteration",
+    "take_numbers",
     "take_text",
 ]
 
@@ -148,6 +149,8 @@ def builtin(frame: Frame, path: str, args: Args, node: ast.Call) -> Values | Non
     if path in SEQUENCES or path.startswith("itertools."):
         values = NOTHING.union(*args.all) if args.all else NOTHING
         return ordered(frame, values, node) or None
+    if path in DICTS and node.args:
+        take_numbers(frame, first, node.args[0])
     if path in DICTS:
         return ordered(frame, first, node, is_dict=True) or None
     if path == "builtins.next":
@@ -176,6 +179,12 @@ def _take_sets(frame: Frame, values: Values, node: ast.expr, used: str) -> None:
     """The order of the sets among these shows in what is made of them."""
     if any(_is_open(atom) for atom in deep(values)):
         frame.report_order(Hashed(frame.place(node), is_dict=False), used=used)
+
+
+def take_numbers(frame: Frame, values: Values, source: ast.expr) -> None:
+    """A dictionary of what `zip()` or `enumerate()` pairs: what is in it depends on the order."""
+    if isinstance(source, ast.Call) and ast.unparse(source.func) in {"zip", "enumerate"}:
+        take(frame, values, "numbering")
 
 
 def take_text(frame: Frame, values: Values, node: ast.expr) -> None:

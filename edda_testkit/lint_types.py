@@ -127,6 +127,8 @@ def _parts_of_value(analysis: Analysis, scope: Scope, node: ast.expr) -> Iterato
         held = node.values if isinstance(node, ast.Dict) else node.elts
         for child in held:
             yield from _parts_of_value(analysis, scope, child)
+    elif isinstance(node, ast.ListComp | ast.GeneratorExp):
+        yield from _parts_of_value(analysis, scope, node.elt)
     elif isinstance(node, ast.FormattedValue | ast.UnaryOp):
         inner = node.value if isinstance(node, ast.FormattedValue) else node.operand
         yield from _parts_of_value(analysis, scope, inner)

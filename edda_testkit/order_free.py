@@ -7,7 +7,7 @@ is drained, a search for the one thing that is equal. Absent: whether there is a
 import ast
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from typing import TypeVar
+from typing import TypeGuard, TypeVar
 
 __all__ = [
     "Function",
@@ -67,7 +67,8 @@ def drains_freely(call: ast.Call, function: Function) -> bool:
             rest = [one for one in (*loop.body, *loop.orelse) if one is not node]
             if any(isinstance(one, ast.Break) for part in rest for one in ast.walk(part)):
                 return False  # then some are left
-            return _Rounds(loop, function, targets, held).are_free(rest)
+            rounds = _Rounds(loop, function, targets, held)
+            return all(map(rounds.is_left, targets)) and rounds.are_free(rest)
     return False
 
 
@@ -140,7 +141,7 @@ class _Rounds:
             case ast.Assign(targets=[ast.Subscript(value=ast.Name(id=name)) as target]):
                 return is_quiet(node) and self._is_filed(name, target.slice, node.value)
             case ast.Assign(targets=[ast.Name(id=name)], value=value):
-                return is_quiet(value) and (isinstance(value, ast.Constant) or self._is_left(name))
+                return is_quiet(value) and (isinstance(value, ast.Constant) or self.is_left(name))
         return False
 
     def _is_filed(self, name: str, key: ast.expr, value: ast.expr) -> bool:
@@ -161,12 +162,12 @@ class _Rounds:
 
     def _is_of_round(self, name: str) -> bool:
         """Whether a name is given a value in each round, and ends with it."""
-        return self._is_left(name) and any(
+        return self.is_left(name) and any(
             isinstance(node, ast.Assign) and name in set().union(*map(names_of, node.targets))
             for node in self.loop.body
         )
 
-    def _is_left(self, name: str) -> bool:
+    def is_left(self, name: str) -> bool:
         """Whether nobody reads a name after the loop."""
         end = self.loop.end_lineno or self.loop.lineno
         return not any(
@@ -243,8 +244,12 @@ def picks_one(part: ast.comprehension) -> bool:
         and any(isinstance(op, ast.Eq | ast.Is) for op in test.ops)
         and any(_is_named(side, targets) for side in (test.left, *test.comparators))
         for whole in part.ifs
-        for test in (whole.values if isinstance(whole, ast.BoolOp) else [whole])
+        for test in (whole.values if _is_and(whole) else [whole])
     )
+
+
+def _is_and(node: ast.expr) -> TypeGuard[ast.BoolOp]:
+    return isinstance(node, ast.BoolOp) and isinstance(node.op, ast.And)
 
 
 def _is_named(node: ast.expr, targets: set[str]) -> bool:
