@@ -103,6 +103,10 @@ def check_golden(
     folder = re.sub(r"[^\w.-]", "_", workflow.name)
     path = goldens.directory / folder / f"{name}.json"
     actual = as_golden(name, workflow.reference, instance_id, events)
+    if goldens.update and not _replays(path, workflow, actual):
+        # Where something was computed of an id, a stand-in leads elsewhere than the id did.
+        exact = as_golden(name, workflow.reference, instance_id, events, exact=True)
+        actual = exact if _replays(path, workflow, exact) else actual
     word = _settle(goldens, path, workflow, actual)
     goldens.seen[str(path)] = word
     return word
@@ -125,9 +129,12 @@ def _settle(
             return _write(goldens, path, actual, "written anew: it could not be read")
         raise GoldenMismatch(path, str(error), "write it anew") from None
     template = dict(history.document)
-    if fits(template, actual):
+    is_fitting = fits(template, actual)
+    if is_fitting and (not goldens.update or template.get("bindings") == actual.get("bindings")):
         return "left alone"
     verdict = replay(workflow, history)
+    if is_fitting and verdict.problem is None:
+        return "left alone"
     if verdict.problem is None and same_up_to_order(template["events"], actual["events"]):
         return "left alone"  # a set came out in another order
     if goldens.update:
@@ -154,6 +161,11 @@ def _write(goldens: Goldens, path: Path, document: dict[str, Any], word: str) ->
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8", newline="\n")
     return word
+
+
+def _replays(path: Path, workflow: Workflow[..., Any], document: dict[str, Any]) -> bool:
+    """Whether today's code does what a document says, with the ids that it binds."""
+    return replay(workflow, recorded(path, layout(document), document)).problem is None
 
 
 def _difference(old: str, new: str) -> str:

@@ -55,11 +55,21 @@ Document = dict[str, Any]
 # ---- From a run to a document ------------------------------------------------------------------
 
 
-def as_golden(name: str, reference: str, instance_id: str, events: Sequence[Event]) -> Document:
-    """The golden document of a history. `reference` is the workflow's `module:qualified name`."""
+def as_golden(
+    name: str,
+    reference: str,
+    instance_id: str,
+    events: Sequence[Event],
+    *,
+    exact: bool = False,
+) -> Document:
+    """The golden document of a history. `reference` is the workflow's `module:qualified name`.
+
+    `exact` binds generated ids to what they were: code may have computed something of them.
+    """
     entries = as_document(instance_id, events)["events"]
     start = events[0].at
-    holes = _Holes()
+    holes = _Holes(exact=exact)
     instance = escaped(instance_id)
     if re.fullmatch(re.escape(f"{events[0].name}-") + "[0-9a-f]{32}", instance_id):
         instance = holes.bind(instance_id, "instance")
@@ -96,7 +106,8 @@ def as_golden(name: str, reference: str, instance_id: str, events: Sequence[Even
 class _Holes:
     """The generated ids of one history: which `${name}` stands for which of them."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, exact: bool) -> None:
+        self.exact = exact
         self.names: dict[str, str] = {}
         self.values: dict[str, str] = {}
         self._literal: set[str] = set()
@@ -104,7 +115,8 @@ class _Holes:
     def bind(self, value: str, name: str) -> str:
         self.names[value] = f"${{{name}}}"
         number = len(self.values) + 1
-        self.values[name] = GENERATED.sub(lambda found: _stand_in(found.group(), number), value)
+        shown = GENERATED.sub(lambda found: _stand_in(found.group(), number), value)
+        self.values[name] = value if self.exact else shown
         return self.names[value]
 
     def learn(self, entry: Document, *, may_bind: bool) -> None:

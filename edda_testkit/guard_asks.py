@@ -13,16 +13,24 @@ import itertools
 import operator
 import pickle
 from collections import ChainMap, Counter, OrderedDict, defaultdict, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache, partial
-from types import CodeType, FrameType
+from types import CodeType, FrameType, FunctionType
 from typing import Any
 from weakref import WeakSet
 
 from edda_testkit.guard_checks import hashes_by_chance
 from edda_testkit.guard_source import UNKNOWN, call_at, function_of, position_of, value_of
 from edda_testkit.guard_stale import Read, reads, reads_in
+from edda_testkit.order_free import (
+    gives_set_order,
+    grown_in,
+    is_added_to,
+    is_bare,
+    picks_one,
+    uses,
+)
 
 __all__ = ["Sighting", "are_suspect", "sightings"]
 
@@ -170,7 +178,9 @@ def origin_of(node: ast.AST, frame: FrameType) -> ast.expr | None:
             return first_of(node, given, frame) if is_same else None
         case ast.ListComp(elt=made) | ast.GeneratorExp(elt=made) | ast.DictComp(key=made):
             source = node.generators[0]
-            return first_of(node, [source.iter], frame) if uses([made], source.target) else None
+            if picks_one(source) or not uses([made], source.target):
+                return None
+            return first_of(node, [source.iter], frame)
         case ast.List(elts=parts) | ast.Tuple(elts=parts):
             starred = [part.value for part in parts if isinstance(part, ast.Starred)]
             return first_of(node, starred, frame)
@@ -221,6 +231,8 @@ def is_unordered(node: ast.AST, frame: FrameType, target: ast.expr | None = None
             if isinstance(held, list | tuple | set | frozenset | dict | str):
                 return is_chancy(set(filter(is_plain, held)))
             return held is UNKNOWN and is_target_chancy(target, frame)
+        case ast.Call(func=func) if is_of_set(value_of(func, frame)):
+            return is_target_chancy(target, frame)
         case ast.Call(func=ast.Name() as name, args=[inner, *_]):
             is_kept = any(value_of(name, frame) is each for each in SAME_ORDER)
             return is_kept and is_unordered(inner, frame, target)
@@ -235,11 +247,17 @@ def is_unordered(node: ast.AST, frame: FrameType, target: ast.expr | None = None
     return False
 
 
+def is_of_set(function: object) -> bool:
+    """Whether this is a function, in Python, that returns a set, or a list made of one."""
+    source = function_of(function.__code__) if isinstance(function, FunctionType) else None
+    return source is not None and gives_set_order(source)
+
+
 def is_set(node: ast.AST, frame: FrameType) -> bool:
     match node:
         case ast.Set() | ast.SetComp() | ast.Call(func=ast.Name(id="set" | "frozenset")):
             return True
-        case ast.Call(func=ast.Attribute(attr="keys")):
+        case ast.Call(func=ast.Attribute(attr="keys" | "items")):
             return True
     return isinstance(value_of(node, frame), set | frozenset)
 
@@ -250,6 +268,8 @@ def is_chancy(value: object) -> bool:
 
 
 def is_target_chancy(target: ast.expr | None, frame: FrameType) -> bool:
+    if isinstance(target, ast.Tuple):
+        return any(is_target_chancy(part, frame) for part in target.elts)
     value = UNKNOWN if target is None else value_of(target, frame)
     return value is not UNKNOWN and hashes_by_chance(value)
 
@@ -315,9 +335,14 @@ def element_of(node: ast.ListComp | ast.DictComp | ast.GeneratorExp) -> tuple[Pl
 def made_once(nodes: list[ast.AST], code: CodeType) -> dict[str, ast.expr]:
     """The names that are assigned once and never put into another order, and what is assigned."""
     made: dict[str, ast.expr] = {}
+    grown: dict[str, ast.expr] = {}
     stored = Counter(code.co_varnames[: code.co_argcount + code.co_kwonlyargcount])
     for node in nodes:
         match node:
+            case ast.For(iter=source, body=body, target=target):
+                for name in grown_in(body, target):
+                    grown[name] = ast.copy_location(ast.Starred(source, ast.Load()), node)
+                    stored[name] -= sum(is_added_to(name, part) for part in body)
             case ast.Assign(targets=[ast.Name(id=name)], value=value):
                 made[name] = value
             case ast.Assign(targets=[ast.Tuple(elts=parts) | ast.List(elts=parts)], value=value):
@@ -331,6 +356,7 @@ def made_once(nodes: list[ast.AST], code: CodeType) -> dict[str, ast.expr]:
                 stored.update(each.id for each in given if isinstance(each, ast.Name))
             case ast.Global(names=names) | ast.Nonlocal(names=names):
                 stored.update([*names, *names])
+    made |= {name: loop for name, loop in grown.items() if name in made and is_bare(made[name])}
     return {name: value for name, value in made.items() if stored[name] == 1 and lists(value)}
 
 
@@ -347,14 +373,6 @@ def lists(node: ast.AST) -> bool:
             shown = [part.value for part in parts if isinstance(part, ast.FormattedValue)]
             return any(isinstance(each, ast.Name | ast.Set) or lists(each) for each in shown)
     return isinstance(node, ast.Starred | ast.ListComp | ast.DictComp | ast.GeneratorExp)
-
-
-def uses(body: Sequence[ast.AST], target: ast.expr) -> bool:
-    """Whether a loop does something with its variable: else its order is all the same."""
-    names = {node.id for node in ast.walk(target) if isinstance(node, ast.Name)}
-    return any(
-        isinstance(node, ast.Name) and node.id in names for each in body for node in ast.walk(each)
-    )
 
 
 def name_of(node: ast.expr) -> str:

@@ -14,7 +14,17 @@ from datetime import date, datetime
 from types import FrameType
 from typing import Any
 
-from edda_testkit.guard_source import UNKNOWN, around_call, call_at, goes_to_people, value_of
+from edda_testkit.guard_source import (
+    UNKNOWN,
+    around_call,
+    call_at,
+    function_of,
+    goes_to_people,
+    parsed,
+    value_of,
+)
+from edda_testkit.harmless import is_key_only
+from edda_testkit.order_free import drains_freely
 
 __all__ = [
     "Check",
@@ -84,16 +94,13 @@ def is_more_than_key(frame: FrameType, _: object) -> bool:
     """Whether `id()` or `hash()` is more than compared, looked up or told: that is no order."""
     if goes_to_people(frame):
         return False
-    match around_call(frame):
-        case ast.Compare(ops=ops):
-            return not all(
-                isinstance(each, ast.Eq | ast.NotEq | ast.In | ast.NotIn) for each in ops
-            )
-        case ast.Call(func=ast.Attribute(attr="add" | "discard" | "remove" | "get" | "pop")):
-            return False
-        case ast.Dict() | ast.DictComp() | ast.Set() | ast.SetComp() | ast.Subscript() | ast.Expr():
-            return False
-    return True
+    call = call_at(frame)
+    return call is None or not is_key_only(call, around(frame))
+
+
+def around(frame: FrameType) -> ast.AST:
+    """The function whose code runs, or its file where it is an expression's."""
+    return function_of(frame.f_code) or parsed(frame.f_code.co_filename)
 
 
 def is_used(frame: FrameType, _: object) -> bool:
@@ -151,10 +158,13 @@ def is_clock_class(_: FrameType, method: Any) -> bool:
     return isinstance(cls, type) and issubclass(cls, date)
 
 
-def is_unordered(_: FrameType, method: Any) -> bool:
-    """`pop()` of a set takes whatever comes first."""
+def is_unordered(frame: FrameType, method: Any) -> bool:
+    """`pop()` of a set takes whatever comes first; all the same where all are taken alike."""
     held = method.__self__
-    return isinstance(held, set) and len(held) > 1 and any(map(hashes_by_chance, held))
+    if not isinstance(held, set) or len(held) < 2 or not any(map(hashes_by_chance, held)):
+        return False
+    call = call_at(frame)
+    return call is None or not drains_freely(call, around(frame))
 
 
 def reads_a_file(_: FrameType, method: Any) -> bool:

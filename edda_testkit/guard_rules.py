@@ -12,6 +12,7 @@ import io
 import linecache
 import locale
 import logging
+import multiprocessing.context
 import multiprocessing.process
 import os
 import platform
@@ -145,9 +146,13 @@ DIRECT: tuple[tuple[Any, str, str, str], ...] = (
     (os, "process", "cpu_count process_cpu_count sched_getaffinity getloadavg", ""),
     (threading, "threads", "get_ident get_native_id current_thread main_thread", ""),
     (gc, "process", "get_objects get_count get_referrers get_referents get_stats", ""),
-    (sys, "process", "getrefcount _current_frames getallocatedblocks getsizeof", ""),
+    (sys, "process", "getrefcount getrecursionlimit _current_frames getallocatedblocks", ""),
+    (sys, "process", "getsizeof", ""),
     (sys, "environment", "getfilesystemencoding getdefaultencoding", ""),
     ("_tracemalloc", "process", "get_traced_memory", ""),
+    ("resource", "process", "getrusage getrlimit", ""),
+    ("fcntl", "files", "fcntl flock ioctl lockf", ""),
+    (multiprocessing.context.BaseContext, "process", "cpu_count", ""),
     (multiprocessing.process, "process", "current_process parent_process active_children", ""),
     (linecache, "files", "getline getlines", ""),
     ("importlib.metadata", "files", "version metadata distribution distributions files", ""),

@@ -22,7 +22,11 @@ from edda_testkit.guard_source import UNKNOWN, allowed_at, parsed, value_of
 __all__ = ["Read", "is_allowed", "reads", "reads_in"]
 
 OF_PROCESS: tuple[tuple[Any, frozenset[str]], ...] = (
-    (sys, frozenset("argv orig_argv path modules executable prefix flags".split())),
+    (
+        sys,
+        frozenset("argv orig_argv path modules executable prefix flags version platform".split()),
+    ),
+    (os, frozenset({"name"})),
     (time, frozenset("tzname timezone altzone daylight".split())),
 )
 DATA = (str, bytes, int, float, date, UUID, time.struct_time)

@@ -6,23 +6,15 @@ by it. Absent: syntax, and what becomes of the order of sets (`lint_order`).
 
 import ast
 
-from edda_testkit import lint_operators, lint_order
+from edda_testkit import lint_hooks, lint_operators, lint_order
+from edda_testkit.harmless import is_dropped_value, is_key_only
 from edda_testkit.lint_edda import edda_call
 from edda_testkit.lint_frames import Analysis, Args, Frame
-from edda_testkit.lint_hazards import (
-    METHODS,
-    has_methods,
-)
-from edda_testkit.lint_hooks import DUMPS, has_sets, hooks, is_random, makers, metaclasses
+from edda_testkit.lint_hazards import METHODS, has_methods
 from edda_testkit.lint_names import attribute, imported
 from edda_testkit.lint_rules import RULES
 from edda_testkit.lint_sources import Binding
-from edda_testkit.lint_tables import (
-    DATA_METHODS,
-    RETURNS,
-    is_known,
-    same_name,
-)
+from edda_testkit.lint_tables import DATA_METHODS, RETURNS, is_known, same_name
 from edda_testkit.lint_types import annotated, at_import, lineage, member, values_of
 from edda_testkit.lint_values import (
     NOTHING,
@@ -141,13 +133,13 @@ def given(analysis: Analysis, function: Function, args: Args) -> dict[str, Value
 
 def _construct(frame: Frame, cls: Class, args: Args, node: ast.expr) -> Values:
     instance: Values = frozenset({Instance(cls)})
-    for meta in metaclasses(frame.analysis, cls) if frame.analysis.depth < 40 else ():
+    for meta in lint_hooks.metaclasses(frame.analysis, cls) if frame.analysis.depth < 40 else ():
         for atom in member(frame.analysis, meta, "__call__"):
             _call(frame, Bound(atom, (frozenset({cls}),)), args, node, "")
-    for hook in hooks(frame.analysis, cls, "__init__"):
+    for hook in lint_hooks.hooks(frame.analysis, cls, "__init__"):
         _call(frame, Bound(hook, (instance,)), Args(is_whole=False), node, "")
-    if not args.all and any(map(is_random, lineage(frame.analysis, cls))):
-        frame.report("EDL202", node, f"{cls.name}() has no seed, and {RULES['EDL202'].title}")
+    for code, what in lint_hooks.made_by_chance(frame.analysis, cls, is_seeded=bool(args.all)):
+        frame.report(code, node, f"{what} {RULES[code].title}")
     is_followed = False
     for name in ("__new__", "__init__", "__post_init__"):
         for atom in member(frame.analysis, cls, name):
@@ -162,33 +154,35 @@ def _construct(frame: Frame, cls: Class, args: Args, node: ast.expr) -> Values:
     return instance
 
 
-def call_hooks(frame: Frame, receiver: Values, name: str, args: Args, node: ast.expr) -> None:
+def call_hooks(frame: Frame, receiver: Values, name: str, node: ast.expr) -> None:
     """Follow what pydantic calls when this method of a model is called."""
-    for cls in makers(receiver, name):
-        _construct(frame, cls, Args(is_whole=False) if args.all else args, node)
-    for atom in receiver if name in DUMPS else ():
+    for cls in lint_hooks.makers(receiver, name):
+        _construct(frame, cls, lint_hooks.fields_in(node), node)
+    for atom in receiver if name in lint_hooks.DUMPS else ():
         if isinstance(atom, Instance):
-            for hook in hooks(frame.analysis, atom.cls, name):
+            for hook in lint_hooks.hooks(frame.analysis, atom.cls, name):
                 _call(frame, Bound(hook, (frozenset({atom}),)), Args(is_whole=False), node, "")
-            if name == "model_dump_json" and has_sets(frame.analysis, atom.cls):
+            if name == "model_dump_json" and lint_hooks.has_sets(frame.analysis, atom.cls):
                 frame.report("EDL801", node, f"the JSON text {RULES['EDL801'].title}")
 
 
 def _make_fields(frame: Frame, cls: Class, args: Args, node: ast.expr) -> None:
     """Call the default factories of a dataclass or a model, where no value is given."""
     names = {name for name, _ in args.keywords}
-    for one in lineage(frame.analysis, cls):
+    left = len(args.positional)  # these come first
+    for one in lineage(frame.analysis, cls) if args.is_whole else ():
         for field in one.node.body if isinstance(one, Class) else ():
-            if not isinstance(field, ast.AnnAssign) or not isinstance(field.value, ast.Call):
+            if not isinstance(field, ast.AnnAssign) or not isinstance(field.target, ast.Name):
                 continue
-            if not isinstance(field.target, ast.Name) or field.target.id in names:
+            left -= 1
+            if left >= 0 or field.target.id in names or not isinstance(field.value, ast.Call):
                 continue
             for keyword in field.value.keywords:
                 if keyword.arg in {"default_factory", "factory"}:
                     by = f"the default of {cls.name}.{field.target.id}"
                     assert isinstance(one, Class)
                     for atom in values_of(frame.analysis, one.scope, keyword.value):
-                        if isinstance(atom, Function | Known | Bound):
+                        if isinstance(atom, Function | Known | Bound | Class):
                             _call(frame, atom, Args(), node, by)
 
 
@@ -228,8 +222,12 @@ def _outside(frame: Frame, path: str, args: Args, node: ast.expr, by: str) -> Va
         and all(map(lint_order.is_number, node.args))
     ):
         return NOTHING
-    if code in {"EDL802", "EDL803"} and frame.is_logged:
-        return NOTHING  # for people's eyes only
+    if code in {"EDL802", "EDL803"} and (
+        frame.is_logged or (isinstance(node, ast.Call) and is_key_only(node, frame.function.node))
+    ):
+        return NOTHING  # for people's eyes only, or to find something by
+    if path == "gc.collect" and is_dropped_value(node, frame.function.node):
+        return NOTHING
     if code:
         subject = shown(path) if by else f"{shown(path)}()"
         how = f", {by}," if by else ""
@@ -268,6 +266,8 @@ def _outside(frame: Frame, path: str, args: Args, node: ast.expr, by: str) -> Va
     elif not is_known(path) and "()" not in path:
         frame.gap(node, f"{path} {UNKNOWN_MODULE}")
     _hand_over(frame, path, args, node)
+    if path in {"pprint.pformat", "reprlib.repr"} and args.positional:
+        lint_operators.as_text(frame, args.positional[0], ("__repr__",), node)
     if isinstance(node, ast.Call) and not by:
         ordered = lint_order.builtin(frame, path, args, node)
         if ordered is not None:

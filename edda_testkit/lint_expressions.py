@@ -9,6 +9,7 @@ import ast
 from collections.abc import Callable
 
 from edda_testkit import lint_calls, lint_hooks, lint_operators, lint_order
+from edda_testkit.lint_edda import tell_changed
 from edda_testkit.lint_frames import Analysis, Args, Frame
 from edda_testkit.lint_hazards import READS
 from edda_testkit.lint_names import attribute, look_up, tell_stale
@@ -33,6 +34,7 @@ from edda_testkit.lint_values import (
     Values,
     inside,
 )
+from edda_testkit.order_free import picks_one
 
 __all__ = ["define", "evaluate", "invoke", "store", "worth"]
 
@@ -91,6 +93,8 @@ def evaluate(frame: Frame, node: ast.expr) -> Values:
 
 def _name(frame: Frame, node: ast.Name) -> Values:
     values = look_up(frame, node.id)
+    if node.id in frame.globals or not frame.is_local(node.id):
+        tell_changed(frame, node)
     for atom in values:
         if isinstance(atom, Known) and atom.path in READS:
             code = READS[atom.path]
@@ -130,7 +134,10 @@ def _call(frame: Frame, node: ast.Call) -> Values:
     args = _arguments(frame, node)
     frame.is_quiet, frame.is_logged = was
     if isinstance(function, ast.Attribute):
-        lint_calls.call_hooks(frame, receiver, function.attr, args, node)
+        if function.attr == "format" and isinstance(function.value, ast.Constant):
+            for values in args.all:
+                lint_operators.as_text(frame, values, lint_operators.TEXTS["builtins.str"], node)
+        lint_calls.call_hooks(frame, receiver, function.attr, node)
         done = lint_order.method(frame, receiver, function.attr, args, node)
         if not callee and (done is not None or any(_is_data(atom) for atom in receiver)):
             return done or NOTHING
@@ -222,7 +229,10 @@ def _comprehension(
             lint_order.take_iteration(frame, over, place, "this comprehension")
         else:
             made = lint_order.ordered(frame, over, place, is_dict=isinstance(node, ast.DictComp))
-            order |= frozenset(atom for atom in made if isinstance(atom, Hashed))
+            if isinstance(node, ast.DictComp):
+                lint_order.take_numbers(frame, over, place)
+            if not picks_one(part):
+                order |= frozenset(atom for atom in made if isinstance(atom, Hashed))
         frame.names = dict(frame.names)
         store(frame, part.target, inside(over))
         for test in part.ifs:
@@ -288,7 +298,9 @@ def store(frame: Frame, target: ast.expr, values: Values) -> None:
     match target:
         case ast.Name(id=name):
             if name in frame.globals:
-                frame.report("EDL010", target, f"the global {name} {RULES['EDL010'].title}")
+                frame.report_shared(target, f"the global {name}")
+            if name in frame.outer and frame.is_outer_shared(name):
+                frame.report_shared(target, f"the outer {name}")
             frame.bind(name, values)
         case ast.Tuple(elts=parts) | ast.List(elts=parts):
             if any(isinstance(atom, Unordered | Hashed) for atom in values):
@@ -306,7 +318,7 @@ def store(frame: Frame, target: ast.expr, values: Values) -> None:
                 if isinstance(atom, Made) and atom.path == "builtins.globals()":
                     frame.report("EDL010", target, f"globals()[...] {RULES['EDL010'].title}")
                 if isinstance(atom, Shared) and atom.is_container:
-                    frame.report("EDL010", target, f"{atom.name}[...] {RULES['EDL010'].title}")
+                    frame.report_shared(target, f"{atom.name}[...]")
             kept = frozenset(a for a in values if isinstance(a, Hashed | Many | Function | Known))
             if isinstance(owner, ast.Name) and owner.id in frame.names and kept:
                 frame.bind(owner.id, frame.names[owner.id] | {Many(kept)})

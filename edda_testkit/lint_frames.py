@@ -9,6 +9,7 @@ import ast
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+from edda_testkit.harmless import is_memo
 from edda_testkit.lint_rules import RULES, Rule
 from edda_testkit.lint_sources import Project, Source
 from edda_testkit.lint_values import (
@@ -89,6 +90,7 @@ class Analysis:
         self.value: Callable[[Scope, ast.AST], Values]
         self.judge: Callable[[Scope, ast.expr], tuple[str, str]]
         self.invoke: Callable[[Frame, Atom, ast.expr], Values]
+        self.changes: dict[Source, dict[str, str]] = {}  # by activities, to globals
         self.depth = 0
         self.imports = 0  # how deep in code that runs at import
         self._summaries: dict[object, Summary] = {}
@@ -192,8 +194,31 @@ class Frame:
         if not self.analysis.is_allowed(rule, self.source, *self._lines(node)):
             self._take(Finding(rule, self.place(node), what))
 
+    def is_local(self, name: str) -> bool:
+        """Whether a name is of this function, or of one around it."""
+        scope: Scope | None = self.scope
+        while scope is not None and scope.parent is not None:
+            if name in scope.names:
+                return True
+            scope = scope.parent
+        return name in self.names
+
+    def is_outer_shared(self, name: str) -> bool:
+        """Whether a name that is `nonlocal` here is of a function that ran at import."""
+        scope = self.function.scope
+        while scope.parent is not None and name not in scope.names:
+            scope = scope.parent
+        return scope.is_shared
+
+    def report_shared(self, node: ast.expr, name: str) -> None:
+        """Note that state is changed that all share, unless it keeps what anyone would make."""
+        if not is_memo(node, self.function.node):
+            self.report("EDL010", node, f"{name} {RULES['EDL010'].title}")
+
     def report_order(self, hashed: Hashed, *, used: str) -> None:
         """Note that the order of a set was taken, and came to matter."""
+        if self.is_logged:
+            return  # for people's eyes only
         rule, place = RULES["EDL801"], hashed.place
         source = self.analysis.files[place.file]
         if not self.analysis.is_allowed(rule, source, place.line, place.line):

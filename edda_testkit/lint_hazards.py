@@ -14,11 +14,18 @@ __all__ = [
     "OPENERS",
     "READS",
     "TIMED",
+    "WAITED_ON",
     "has_methods",
     "rule_of",
 ]
 
 # ---- Calls: code -> dotted paths, "module: names" ---------------------------------------------
+
+# What one puts things into for another to take: at module level, for whoever comes first.
+WAITED_ON = frozenset(
+    {f"asyncio.{name}" for name in "Queue LifoQueue PriorityQueue Event Semaphore".split()}
+    | {f"queue.{name}" for name in "Queue LifoQueue PriorityQueue SimpleQueue".split()}
+)
 
 _CALLS = {
     "EDL101": """
@@ -55,8 +62,8 @@ _CALLS = {
     "EDL201": """
         random: betavariate binomialvariate choice choices expovariate gammavariate gauss
         random: getrandbits getstate lognormvariate normalvariate paretovariate randbytes randint
-        random: random randrange
-        random: sample seed setstate shuffle triangular uniform vonmisesvariate weibullvariate
+        random: random randrange sample seed setstate shuffle triangular uniform vonmisesvariate
+        random: weibullvariate
         numpy.random: beta binomial bytes choice exponential gamma geometric integers laplace
         numpy.random: lognormal multinomial normal permutation poisson rand randint randn random
         numpy.random: random_sample ranf sample seed shuffle standard_normal triangular uniform
@@ -89,6 +96,7 @@ _CALLS = {
         uuid_utils: uuid1 uuid4 uuid6 uuid7
     """,
     "EDL204": "random.Random@shared: *",
+    "EDL010": "\n".join(f"{one}@shared: *" for one in WAITED_ON),
     "EDL301": """
         os: getenv getenvb putenv unsetenv
         os.path: expandvars
@@ -131,18 +139,18 @@ _CALLS = {
         pathlib.Path: open read_text read_bytes write_text write_bytes
         tempfile: *
         fileinput: input FileInput
+        logging: FileHandler
+        logging.handlers: RotatingFileHandler TimedRotatingFileHandler WatchedFileHandler
         linecache: getline getlines
         gzip: open
         bz2: open
         lzma: open
-        zipfile: ZipFile
-        zipfile: is_zipfile
-        tarfile: is_tarfile
+        zipfile: ZipFile is_zipfile
         pkgutil: get_data
         importlib.metadata: version metadata distribution distributions files requires
         importlib.metadata: entry_points packages_distributions
         importlib.resources.files(): *
-        tarfile: open
+        tarfile: open is_tarfile
         tarfile.TarFile: open
         shelve: open
         dbm: open
@@ -170,6 +178,9 @@ _CALLS = {
         shutil: make_archive move rmtree unpack_archive
         filecmp: cmp cmpfiles dircmp
         zoneinfo: available_timezones
+        fcntl: fcntl flock ioctl lockf
+        sysconfig: get_path get_paths get_config_var get_config_vars
+        site: getsitepackages getusersitepackages
     """,
     "EDL403": """
         sqlite3: connect
@@ -179,13 +190,11 @@ _CALLS = {
     """,
     "EDL501": """
         socket: create_connection create_server fromfd getaddrinfo getfqdn gethostbyaddr
-        socket: gethostbyname gethostbyname_ex getnameinfo getservbyname socket
-        socket: socketpair
+        socket: gethostbyname gethostbyname_ex getnameinfo getservbyname socket socketpair
         socket.socket: *
         select: select poll epoll kqueue
         selectors: DefaultSelector SelectSelector
-        ssl: get_server_certificate
-        ssl: create_default_context
+        ssl: get_server_certificate create_default_context
         socketserver: *
         asyncore: *
         websockets: connect serve
@@ -287,8 +296,8 @@ _CALLS = {
     "EDL901": "asyncio: wait as_completed",
     "EDL902": "asyncio: to_thread\n asyncio.loop: run_in_executor set_default_executor",
     "EDL903": """
-        asyncio: run new_event_loop run_coroutine_threadsafe Runner set_event_loop
-        asyncio: set_event_loop_policy
+        asyncio: run new_event_loop run_coroutine_threadsafe Runner set_event_loop_policy
+        asyncio: set_event_loop
         asyncio.loop: run_until_complete run_forever call_soon_threadsafe close stop
         anyio: run
         trio: run
@@ -319,6 +328,9 @@ READS = {
     "sys.path": "EDL302",
     "sys.modules": "EDL302",
     "sys.stdin": "EDL605",
+    "sys.version": "EDL604",
+    "sys.platform": "EDL604",
+    "os.name": "EDL604",
     "time.tzname": "EDL305",
     "time.timezone": "EDL305",
     "time.altzone": "EDL305",
@@ -327,8 +339,7 @@ READS = {
 
 # Clean, depending on the arguments: how many positional ones make it so, or which keyword.
 GIVEN_ENOUGH = {
-    "numpy.random.default_rng": ("EDL202", 1, "seed"),
-    "numpy.random.RandomState": ("EDL202", 1, "seed"),
+    **{f"numpy.random.{one}": ("EDL202", 1, "seed") for one in ("default_rng", "RandomState")},
     "gzip.compress": ("EDL101", 3, "mtime"),
     "gzip.GzipFile": ("EDL101", 5, "mtime"),
     "xmlrpc.client.DateTime": ("EDL101", 1, "value"),
@@ -349,18 +360,13 @@ LOCAL_TIME = {  # with a time: the host's zone; without: the clock as well
 
 # These wait for other threads once they are given a time to do so.
 TIMED = frozenset(
-    f"queue.{name}.{method}"
-    for name in "Queue LifoQueue PriorityQueue SimpleQueue".split()
-    for method in ("get", "put")
+    f"{name}.{method}" for name in WAITED_ON if "queue." in name for method in ("get", "put")
 )
 
 # Methods so peculiar that the class of the object need not be known.
 METHODS = {
     "__hash__": "EDL803",
-    "read_text": "EDL401",
-    "read_bytes": "EDL401",
-    "write_text": "EDL401",
-    "write_bytes": "EDL401",
+    **dict.fromkeys(("read_text", "read_bytes", "write_text", "write_bytes"), "EDL401"),
     "run_in_executor": "EDL902",
 }
 

@@ -6,9 +6,11 @@ implementations of a `singledispatch` function. Absent: special methods that ope
 """
 
 import ast
+import json
 from collections.abc import Iterator
+from contextlib import suppress
 
-from edda_testkit.lint_frames import Analysis
+from edda_testkit.lint_frames import Analysis, Args
 from edda_testkit.lint_types import annotated, lineage, member, values_of
 from edda_testkit.lint_values import (
     NOTHING,
@@ -24,9 +26,10 @@ from edda_testkit.lint_values import (
 
 __all__ = [
     "DUMPS",
+    "fields_in",
     "has_sets",
     "hooks",
-    "is_random",
+    "made_by_chance",
     "makers",
     "metaclasses",
     "registered",
@@ -37,6 +40,7 @@ __all__ = [
 VALIDATORS = frozenset("field_validator model_validator validator root_validator".split())
 SERIALIZERS = frozenset("computed_field field_serializer model_serializer".split())
 DUMPS = frozenset({"model_dump", "model_dump_json"})
+TIMED = frozenset({"PastDate", "FutureDate", "PastDatetime", "FutureDatetime"})
 PARSES = frozenset({"model_validate", "model_validate_json", "parse_obj", "parse_raw"})
 
 
@@ -64,11 +68,48 @@ def has_sets(analysis: Analysis, cls: Class) -> bool:
     )
 
 
+def made_by_chance(analysis: Analysis, cls: Class, *, is_seeded: bool) -> Iterator[tuple[str, str]]:
+    """Codes, and words, for making an instance: a generator without a seed, a date in the past."""
+    for one in lineage(analysis, cls):
+        if isinstance(one, Known):
+            if one.path == "random.Random" and not is_seeded:
+                yield "EDL202", f"{cls.name}() has no seed, and"
+            continue
+        for node in one.node.body:
+            types = ast.walk(node.annotation) if isinstance(node, ast.AnnAssign) else ()
+            timed = [each for each in types if _last_name(each) in TIMED]
+            named = NOTHING.union(*(values_of(analysis, one.scope, each) for each in timed))
+            if any(isinstance(each, Known) and "pydantic" in each.path for each in named):
+                yield "EDL101", f"the type of a field of {cls.name}"
+
+
+def _last_name(node: ast.AST) -> str:
+    return str(getattr(node, "attr", None) or getattr(node, "id", ""))
+
+
 def makers(cls: Values, name: str) -> Iterator[Class]:
     """The classes of which a call of this class method makes an instance."""
     for atom in cls if name in PARSES else ():
         if isinstance(atom, Class):
             yield atom
+
+
+def fields_in(call: ast.expr) -> Args:
+    """The fields that a call is given in a dictionary, or in JSON, as if they were arguments.
+
+    They are not whole where they do not stand in the code.
+    """
+    names: list[str] | None = None
+    match call:
+        case ast.Call(args=[ast.Dict(keys=keys), *_]):
+            if all(isinstance(key, ast.Constant) for key in keys):
+                names = [str(key.value) for key in keys if isinstance(key, ast.Constant)]
+        case ast.Call(args=[ast.Constant(value=str() | bytes() as text), *_]):
+            with suppress(ValueError):
+                found = json.loads(text)
+                names = list(found) if isinstance(found, dict) else None
+    keywords = tuple((name, NOTHING) for name in names or ())
+    return Args((), keywords, is_whole=names is not None)
 
 
 def setters(analysis: Analysis, cls: Class, name: str) -> Iterator[Function]:
@@ -125,8 +166,3 @@ def _last(node: ast.expr) -> str:
     """The last part of a decorator's name."""
     plain = node.func if isinstance(node, ast.Call) else node
     return plain.attr if isinstance(plain, ast.Attribute) else str(getattr(plain, "id", ""))
-
-
-def is_random(atom: Class | Known) -> bool:
-    """Whether a class is the standard library's generator of random numbers."""
-    return isinstance(atom, Known) and atom.path == "random.Random"

@@ -178,7 +178,7 @@ def _of_meta(frame: Frame, cls: Class, name: str, node: ast.expr) -> Values:
 def tell_stale(frame: Frame, values: Values, node: ast.expr, name: str) -> Values:
     """Report a global that was made at import, where it is read."""
     stale = [atom for atom in values if isinstance(atom, Stale)]
-    for atom in stale:
+    for atom in () if frame.is_logged else stale:
         title = RULES[atom.code].title
         frame.report(atom.code, node, f"{name} (line {atom.line}: {atom.what}) {title}")
     return values.difference(stale)
@@ -199,7 +199,13 @@ def _of_instance(
     self = Instance(instance.cls, is_shared=instance.is_shared)
     found: set[Atom] = set()
     for atom in members:
-        if not isinstance(atom, Function) or atom.owner is None or atom.role == "staticmethod":
+        if (
+            isinstance(atom, Known)
+            and instance.is_shared
+            and atom.path.startswith("random.Random.")
+        ):
+            found.add(Known(f"random.Random@shared.{atom.path.rpartition('.')[2]}"))
+        elif not isinstance(atom, Function) or atom.owner is None or atom.role == "staticmethod":
             found.add(atom)
         elif atom.role == "classmethod":
             found.add(Bound(atom, (frozenset({instance.cls}),)))

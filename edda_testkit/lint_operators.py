@@ -25,6 +25,8 @@ from edda_testkit.lint_values import (
 )
 
 __all__ = [
+    "TEXTS",
+    "as_text",
     "binary",
     "bool_",
     "choice",
@@ -155,6 +157,8 @@ def as_text(frame: Frame, values: Values, names: Sequence[str], node: ast.expr) 
         if is_plain and not has_text and not frame.is_quiet:
             frame.report("EDL802", node, f"the text of a {cls.name} {RULES['EDL802'].title}")
         dunder(frame, frozenset({atom}), names, node)
+    if held := inside(values):  # a container shows what it holds
+        as_text(frame, held, TEXTS["builtins.repr"], node)
 
 
 def refuse_pending(frame: Frame, values: Values, node: ast.expr) -> None:

@@ -6,7 +6,7 @@ once the order reaches a loop with effects, a text, an activity or the result.
 """
 
 import ast
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from edda_testkit.lint_frames import Args, Frame
 from edda_testkit.lint_tables import MUTATORS
@@ -25,16 +25,17 @@ from edda_testkit.lint_values import (
     Values,
     inside,
 )
+from edda_testkit.order_free import drains_freely
 
 __all__ = [
     "builtin",
     "deep",
     "is_number",
-    "is_order_free",
     "method",
     "ordered",
     "take",
     "take_iteration",
+    "take_numbers",
     "take_text",
 ]
 
@@ -99,7 +100,18 @@ def ordered(frame: Frame, values: Values, node: ast.expr, *, is_dict: bool = Fal
 
 
 def _is_open(atom: Atom) -> bool:
-    """Whether this is a set whose order nobody knows."""
+    """Whether this is a set whose order nobody knows, or an instance of a class made of one."""
+    if isinstance(atom, Instance):
+        bases = [
+            base.value if isinstance(base, ast.Subscript) else base for base in atom.cls.node.bases
+        ]
+        is_set = any(
+            isinstance(base, ast.Name) and base.id in {"set", "frozenset"} for base in bases
+        )
+        return is_set and not any(
+            isinstance(node, ast.FunctionDef) and node.name == "__iter__"
+            for node in atom.cls.node.body
+        )
     return isinstance(atom, Unordered) and not atom.is_stable
 
 
@@ -137,6 +149,8 @@ def builtin(frame: Frame, path: str, args: Args, node: ast.Call) -> Values | Non
     if path in SEQUENCES or path.startswith("itertools."):
         values = NOTHING.union(*args.all) if args.all else NOTHING
         return ordered(frame, values, node) or None
+    if path in DICTS and node.args:
+        take_numbers(frame, first, node.args[0])
     if path in DICTS:
         return ordered(frame, first, node, is_dict=True) or None
     if path == "builtins.next":
@@ -167,6 +181,12 @@ def _take_sets(frame: Frame, values: Values, node: ast.expr, used: str) -> None:
         frame.report_order(Hashed(frame.place(node), is_dict=False), used=used)
 
 
+def take_numbers(frame: Frame, values: Values, source: ast.expr) -> None:
+    """A dictionary of what `zip()` or `enumerate()` pairs: what is in it depends on the order."""
+    if isinstance(source, ast.Call) and ast.unparse(source.func) in {"zip", "enumerate"}:
+        take(frame, values, "numbering")
+
+
 def take_text(frame: Frame, values: Values, node: ast.expr) -> None:
     """The order of these shows in a text that is made from them."""
     if any(_is_open(atom) for atom in values):
@@ -191,7 +211,11 @@ def method(frame: Frame, receiver: Values, name: str, args: Args, node: ast.Call
             made = frozenset({atom}) if name in SET_METHODS else NOTHING
             if name in SET_METHODS and args.positional:
                 made = frozenset({Unordered()})
-            if name == "pop" and not atom.is_stable:
+            if (
+                name == "pop"
+                and not atom.is_stable
+                and not drains_freely(node, frame.function.node)
+            ):
                 frame.report_order(Hashed(frame.place(node), is_dict=False), used="pop() of a set")
         elif isinstance(atom, Hashed):
             made = _of_hashed(frame, atom, name, target)
@@ -238,7 +262,7 @@ def _mutate(frame: Frame, receiver: Values, name: str, args: Args, node: ast.Cal
         return
     for atom in receiver:
         if isinstance(atom, Shared) and atom.is_container:
-            frame.report("EDL010", node, f"{atom.name}.{name}() changes state that all share")
+            frame.report_shared(node, f"{atom.name}.{name}()")
     assert isinstance(node.func, ast.Attribute)
     target = node.func.value
     kept: Values = frozenset(
@@ -270,85 +294,3 @@ def _grown(values: Values, name: str, node: ast.Call) -> Values:
     if fixed == {Unordered("numbers")} and all(map(is_number, node.args)):
         return values
     return values.difference(fixed) | {Unordered()}
-
-
-# ---- Loops -----------------------------------------------------------------------------------
-
-
-def is_order_free(loop: ast.For, function: ast.AST) -> bool:
-    """Whether a loop comes to the same whatever the order of its rounds."""
-    targets = {n.id for n in ast.walk(loop.target) if isinstance(n, ast.Name)}
-    if not any(targets & _names(node) for node in [*loop.body, *loop.orelse]):
-        return True  # every round is the same
-    return all(_is_free(node, loop, function, targets) for node in [*loop.body, *loop.orelse])
-
-
-def _is_free(node: ast.stmt, loop: ast.For, function: ast.AST, targets: set[str]) -> bool:
-    def free(body: Sequence[ast.stmt]) -> bool:
-        return all(_is_free(one, loop, function, targets) for one in body)
-
-    match node:
-        case ast.Pass() | ast.Continue() | ast.Break():
-            return True
-        case ast.If(test=test, body=body, orelse=orelse):
-            return _is_quiet(test) and free(body) and free(orelse)
-        case ast.For(iter=over, body=body, orelse=orelse):
-            return _is_quiet(over) and free(body) and free(orelse)
-        case ast.Assert() | ast.Delete():
-            return _is_quiet(node)
-        case ast.Expr(value=ast.Call(func=ast.Attribute(attr=name)) as call):
-            return name in {"add", "discard", "debug", "info", "warning"} and _is_quiet(call)
-        case ast.Expr(value=ast.Call(func=ast.Name(id="print")) | ast.Constant()):
-            return _is_quiet(node)
-        case ast.Return(value=value):
-            return value is None or isinstance(value, ast.Constant)
-        case ast.Raise():
-            return _is_quiet(node) and not targets & _names(node)
-        case ast.AugAssign(target=ast.Name(id=name), op=op, value=value):
-            if not _is_quiet(value):
-                return False
-            is_bits = isinstance(op, ast.BitOr | ast.BitAnd | ast.BitXor)
-            return is_bits or _is_counted(name, function, value)
-        case ast.Assign(targets=[ast.Subscript(value=ast.Name())], value=value):
-            return _is_quiet(value)
-        case ast.Assign(targets=[ast.Name(id=name)], value=value):
-            return _is_quiet(value) and (
-                isinstance(value, ast.Constant) or not _is_read_after(name, loop, function)
-            )
-    return False
-
-
-def _is_quiet(node: ast.AST) -> bool:
-    loud = (ast.Await, ast.Yield, ast.YieldFrom, ast.NamedExpr)
-    return not any(isinstance(one, loud) for one in ast.walk(node))
-
-
-def _names(node: ast.AST) -> set[str]:
-    return {one.id for one in ast.walk(node) if isinstance(one, ast.Name)}
-
-
-def _is_counted(name: str, function: ast.AST, value: ast.expr) -> bool:
-    """Whether a name starts as a whole number, so that the order of adding does not matter."""
-    constants = [one.value for one in ast.walk(value) if isinstance(one, ast.Constant)]
-    if any(isinstance(one, float | str) for one in constants):
-        return False
-    starts = [
-        node.value
-        for node in ast.walk(function)
-        if isinstance(node, ast.Assign)
-        and any(isinstance(target, ast.Name) and target.id == name for target in node.targets)
-    ]
-    return bool(starts) and all(
-        isinstance(one, ast.Constant) and type(one.value) is int for one in starts
-    )
-
-
-def _is_read_after(name: str, loop: ast.For, function: ast.AST) -> bool:
-    end = loop.end_lineno or loop.lineno
-    return any(
-        isinstance(node, ast.Name)
-        and node.id == name
-        and isinstance(node.ctx, ast.Load)
-        and node.lineno > end
-        for node in ast.walk(function)
-    )

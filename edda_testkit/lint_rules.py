@@ -7,7 +7,7 @@ can find (`globals`, `misuse`). A code never changes its meaning, and none is us
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["AT_IMPORT", "CATEGORIES", "LINT_ONLY", "RULES", "Rule", "Severity"]
+__all__ = ["AT_IMPORT", "CATEGORIES", "LINT_ONLY", "RULES", "TOLD_AT_IMPORT", "Rule", "Severity"]
 
 Severity = Literal["error", "warning", "note"]
 
@@ -223,4 +223,7 @@ AT_IMPORT = {
     "random": "EDL205",
     "environment": "EDL304",
     "hash": "EDL804",
+    "process": "EDL304",
 }
+# Of the process: its number, its host. A lock or a pool that is made at import says nothing.
+TOLD_AT_IMPORT = frozenset({"EDL603", "EDL604"})

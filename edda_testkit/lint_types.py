@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from edda_testkit.lint_frames import Analysis
-from edda_testkit.lint_rules import AT_IMPORT, RULES
+from edda_testkit.lint_hazards import WAITED_ON
+from edda_testkit.lint_rules import AT_IMPORT, RULES, TOLD_AT_IMPORT
 from edda_testkit.lint_sources import statements
 from edda_testkit.lint_tables import CONTAINERS
 from edda_testkit.lint_values import (
@@ -38,7 +39,7 @@ SETS = frozenset(
 TRANSPARENT = frozenset(
     f"typing.{name}" for name in "Optional Union Annotated Final ClassVar Required".split()
 )
-SHARED_WHEN_GLOBAL = frozenset({"random.Random", "random.Random@unseeded", "itertools.count"})
+SHARED_WHEN_GLOBAL = WAITED_ON | {"random.Random", "random.Random@unseeded", "itertools.count"}
 DISPLAYS = (ast.List, ast.Dict, ast.Set, ast.ListComp, ast.DictComp, ast.SetComp)
 CONVERSIONS = frozenset(f"builtins.{name}" for name in "str int float bool round abs len".split())
 
@@ -94,7 +95,8 @@ def _made_at_import(analysis: Analysis, scope: Scope, node: ast.expr) -> Values:
     found: set[Atom] = set()
     for part in from_:
         code, what = analysis.judge(scope, part)
-        if code and RULES[code].category in AT_IMPORT:
+        is_told = RULES[code].category != "process" or code in TOLD_AT_IMPORT if code else False
+        if is_told and RULES[code].category in AT_IMPORT:
             last = part.end_lineno or part.lineno
             if analysis.is_allowed(RULES[code], scope.source, part.lineno, last):
                 continue
@@ -125,6 +127,8 @@ def _parts_of_value(analysis: Analysis, scope: Scope, node: ast.expr) -> Iterato
         held = node.values if isinstance(node, ast.Dict) else node.elts
         for child in held:
             yield from _parts_of_value(analysis, scope, child)
+    elif isinstance(node, ast.ListComp | ast.GeneratorExp):
+        yield from _parts_of_value(analysis, scope, node.elt)
     elif isinstance(node, ast.FormattedValue | ast.UnaryOp):
         inner = node.value if isinstance(node, ast.FormattedValue) else node.operand
         yield from _parts_of_value(analysis, scope, inner)

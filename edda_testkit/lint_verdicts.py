@@ -13,6 +13,9 @@ __all__ = ["code_of", "is_exempt", "judge", "shown"]
 
 def code_of(path: str, args: Args) -> str | None:
     """The rule that a call of `path` with these arguments breaks."""
+    is_patient = "timeout" in dict(args.keywords) or len(args.positional) > 1
+    if path.replace("@shared", "") in TIMED and args.is_whole and is_patient:
+        return "EDL701"
     if (code := rule_of(path)) is not None:
         first = args.positional[0] if args.positional else NOTHING
         made = {atom.path for atom in first if isinstance(atom, Made)}
@@ -23,8 +26,6 @@ def code_of(path: str, args: Args) -> str | None:
         return None
     if path in LOCAL_TIME:
         return "EDL305" if len(args.positional) >= LOCAL_TIME[path] else "EDL101"
-    if path in TIMED:
-        return "EDL701" if "timeout" in dict(args.keywords) or len(args.positional) > 1 else None
     if path in GIVEN_ENOUGH:
         code, count, keyword = GIVEN_ENOUGH[path]
         is_given = len(args.positional) >= count or keyword in dict(args.keywords)

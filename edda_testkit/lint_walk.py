@@ -35,6 +35,7 @@ from edda_testkit.lint_values import (
     inside,
 )
 from edda_testkit.lint_verdicts import judge
+from edda_testkit.order_free import is_order_free
 
 __all__ = ["install"]
 
@@ -140,7 +141,7 @@ def _assign(frame: Frame, node: ast.Assign) -> None:
                     return
     values_ = evaluate(frame, node.value)
     for target, _ in pairs:
-        if isinstance(target, ast.Attribute | ast.Name) and _mentions(node.value, target):
+        if isinstance(target, ast.Attribute) and _mentions(node.value, target):
             _count(frame, target)
         store(frame, target, values_)
 
@@ -169,25 +170,18 @@ def _aug_assign(frame: Frame, node: ast.AugAssign) -> None:
         kept: Values = frozenset(a for a in values if isinstance(a, Hashed))
         if isinstance(node.op, ast.Add):
             kept |= lint_order.ordered(frame, values, node.value)
-        _count(frame, node.target)
         store(frame, node.target, known | kept)
     else:
-        _count(frame, node.target)
+        if isinstance(node.target, ast.Attribute):
+            _count(frame, node.target)
         store(frame, node.target, values)
 
 
-def _count(frame: Frame, target: ast.expr) -> None:
+def _count(frame: Frame, target: ast.Attribute) -> None:
     """A new value is made from the old one: what it is depends on how often others did it."""
-    if isinstance(target, ast.Attribute):
-        for atom in evaluate(frame, target.value):
-            if isinstance(atom, Instance) and atom.is_shared:
-                frame.report("EDL010", target, f"{ast.unparse(target)} {RULES['EDL010'].title}")
-    elif isinstance(target, ast.Name) and target.id in frame.outer:
-        scope = frame.function.scope
-        while scope.parent is not None and target.id not in scope.names:
-            scope = scope.parent
-        if scope.is_shared:
-            frame.report("EDL010", target, f"the outer {target.id} {RULES['EDL010'].title}")
+    for atom in evaluate(frame, target.value):
+        if isinstance(atom, Instance) and atom.is_shared:
+            frame.report("EDL010", target, f"{ast.unparse(target)} {RULES['EDL010'].title}")
 
 
 def _if(frame: Frame, node: ast.If) -> None:
@@ -224,7 +218,7 @@ def _for(frame: Frame, node: ast.For | ast.AsyncFor) -> None:
     over = evaluate(frame, node.iter)
     over |= iterate(frame, over, node.iter, is_async=isinstance(node, ast.AsyncFor))
     if isinstance(node, ast.For):
-        if lint_order.is_order_free(node, frame.function.node):
+        if is_order_free(node, frame.function.node):
             _keep_order(frame, node, over)
         else:
             lint_order.take_iteration(frame, over, node.iter, "this loop")

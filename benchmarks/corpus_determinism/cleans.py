@@ -974,3 +974,206 @@ async def queues_of_ones_own(ctx):
     await keep(ctx, ordered.get())
     left = collections.deque(["a", "b"])
     await keep(ctx, left.popleft())
+
+
+# ---- Of a blind round ------------------------------------------------------------------------
+
+ROADS = {"a": ["b", "c"], "b": ["d"], "c": ["d"], "d": []}
+SQUARES = {}
+PATTERNS = {}
+
+
+def reachable(start):
+    todo, seen = {start}, set()
+    while todo:
+        place = todo.pop()
+        if place in seen:
+            continue
+        seen.add(place)
+        todo.update(ROADS[place])
+    return seen
+
+
+def parts(places, roads):
+    left, count = set(places), 0
+    while left:
+        stack = [left.pop()]
+        count += 1
+        while stack:
+            for other in roads.get(stack.pop(), ()):
+                if other in left:
+                    left.discard(other)
+                    stack.append(other)
+    return count
+
+
+def copied(tree, known=None):
+    known = {} if known is None else known
+    key = id(tree)
+    if key in known:
+        return known[key]
+    made = known[key] = {}
+    made.update((name, copied(each, known)) for name, each in tree.items())
+    return made
+
+
+def square(number):
+    if number not in SQUARES:
+        SQUARES[number] = number * number
+    return SQUARES[number]
+
+
+def pattern(text):
+    found = PATTERNS.get(text)
+    if found is None:
+        found = PATTERNS[text] = re.compile(text)
+    return found
+
+
+class Note(BaseModel):
+    id: uuid.UUID = Field(default_factory=uuid.uuid4)
+    at: datetime = Field(default_factory=lambda: datetime.now(UTC))
+
+
+@dataclasses.dataclass
+class Line:
+    sku: str
+    id: str = dataclasses.field(default_factory=lambda: uuid.uuid4().hex)
+
+
+@workflow
+async def drained_into_a_closure(ctx):
+    await keep(ctx, ",".join(sorted(reachable("a"))))
+
+
+@workflow
+async def parts_of_a_graph(ctx):
+    await keep(ctx, str(parts("abcd", {"a": ["b"], "b": ["a"]})))
+
+
+@workflow
+async def drained_to_be_counted(ctx):
+    names, count = {"ab", "cd", "ef"}, 0
+    while names:
+        names.pop()
+        count += 1
+    await keep(ctx, str(count))
+
+
+@workflow
+async def the_one_that_is_equal(ctx):
+    names = {"ab", "cd", "ef"}
+    await keep(ctx, next((name for name in names if name == "cd"), "none"))
+    await keep(ctx, [name for name in names if name == "ab"][0])
+
+
+@workflow
+async def the_least_in_a_loop(ctx):
+    least = None
+    for name in {"ab", "cd", "ef"}:
+        if least is None or name < least:
+            least = name
+    await keep(ctx, least)
+
+
+@workflow
+async def looked_up_by_address(ctx):
+    await keep(ctx, str(copied({"a": {"b": {}}})))
+
+
+@workflow
+async def memos_of_what_is_pure(ctx):
+    await keep(ctx, f"{square(3)} {square(3)} {bool(pattern('a').match('ab'))}")
+
+
+@workflow
+async def nothing_left_to_a_factory(ctx):
+    given = {"id": str(ctx.uuid4()), "at": ctx.now().isoformat()}
+    notes = [Note.model_validate(given), Note(**given), Note(id=ctx.uuid4(), at=ctx.now())]
+    line = dataclasses.replace(Line("tea", "fixed"), sku="cup")
+    await keep(ctx, f"{notes[0].id} {notes[1].at} {notes[2].id} {line.id}")
+
+
+@workflow
+async def ids_of_the_instance(ctx):
+    name = uuid.uuid5(uuid.NAMESPACE_URL, ctx.instance_id)
+    shard = zlib.crc32(ctx.instance_id.encode()) % 8
+    token = hashlib.sha256(ctx.instance_id.encode()).hexdigest()
+    await keep(ctx, f"{name} {shard} {token}")
+
+
+@workflow
+async def decorated_with_people_in_mind(ctx):
+    names = {"ab", "cd", "ef"}
+    ctx.logger.info(f"{', '.join(names)} at {id(names)}")
+    print(*names)
+    await keep(ctx, str(len(names)))
+
+
+@workflow
+async def groups_of_a_size(ctx):
+    counts = {}
+    for name in {"ab", "cd", "efg"}:
+        counts[len(name)] = counts.get(len(name), 0) + 1
+    await keep(ctx, str(sorted(counts.items())))
+
+
+@workflow
+async def retries_of_its_own(ctx):
+    for pause in itertools.takewhile(lambda each: each < 5, (2**n for n in itertools.count())):
+        await sleep(ctx, pause)
+        await keep(ctx, str(pause))
+
+
+@workflow
+async def a_queue_of_priorities(ctx):
+    jobs = asyncio.PriorityQueue()
+    for job in ((3, "c"), (1, "a"), (2, "b")):
+        jobs.put_nowait(job)
+
+    async def work():
+        while not jobs.empty():
+            await keep(ctx, jobs.get_nowait()[1])
+
+    await asyncio.gather(work(), work())
+
+
+@workflow
+async def steps_in_order_of_need(ctx):
+    needs, done = {"a": set(), "b": {"a"}, "c": {"a"}, "d": {"b", "c"}}, set()
+    while len(done) < len(needs):
+        ready = sorted(name for name in needs if name not in done and needs[name] <= done)
+        for name in ready:
+            await keep(ctx, name)
+        done.update(ready)
+
+
+@workflow
+async def appended_and_sorted(ctx):
+    found, sizes, text = [], [], ""
+    for name in {"ab", "cd", "ef"}:
+        found.append(name)
+        sizes.append(len(name))
+    found.sort()
+    for number in {1, 2, 3}:
+        text += str(number)
+    await keep(ctx, f"{found} {sum(sizes)} {text}")
+
+
+@workflow
+async def appended_for_one(ctx):
+    found = []
+    for name in {"ab", "cd", "ef"}:
+        if name == "cd":
+            found.append(name)
+    await keep(ctx, found[0])
+
+
+def ordered_without_repeats(names):
+    return sorted(set(names))
+
+
+@workflow
+async def sorted_by_a_helper(ctx):
+    for name in ordered_without_repeats(["cd", "ab", "cd"]):
+        await keep(ctx, name)

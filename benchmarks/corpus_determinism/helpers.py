@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from functools import cached_property, partial, wraps
 from time import time as t
 
+from .steps import keep
+
 now = datetime.now
 stamp_later = partial(datetime.now, UTC)
 generator = random.Random(7)
@@ -133,3 +135,34 @@ class Described:
 
 def apply(function, *args):
     return function(*args)  # PLANT passed_as_callback: clock
+
+
+class Dice(random.Random):
+    pass
+
+
+class Tags(frozenset):
+    def text(self):
+        return ",".join(self)  # PLANT set_by_inheritance: hash
+
+
+def once(function):
+    called = False
+
+    @wraps(function)
+    async def inner(*args):
+        nonlocal called
+        if not called:
+            called = True  # PLANT once_for_all: state
+            await function(*args)
+
+    return inner
+
+
+@once
+async def prepare(ctx):
+    await keep(ctx, "prepared")
+
+
+def without_repeats(names):
+    return list(set(names))

@@ -26,6 +26,7 @@ import os
 import pathlib
 import platform
 import random
+import resource
 import sched
 import secrets
 import shutil
@@ -50,7 +51,7 @@ from random import shuffle
 
 import httpx
 
-from edda import sleep, workflow
+from edda import activity, sleep, workflow
 
 from . import helpers
 from .helpers import Described, Made, Order, Session, Ticket, apply, double, measured, ticks
@@ -1273,3 +1274,118 @@ async def selects(ctx):
 @workflow
 async def size_of_an_object(ctx):
     await keep(ctx, str(sys.getsizeof({})))  # PLANT size_of_an_object: process
+
+
+# ---- Of a blind round ------------------------------------------------------------------------
+
+INBOX = asyncio.Queue()
+LATEST = []
+DICE = helpers.Dice(1)
+NAMES_SEEN = {}
+
+
+@activity
+async def fetch_latest(ctx) -> None:
+    LATEST.append(1)
+
+
+@workflow
+async def shared_queue(ctx):
+    INBOX.put_nowait("a")  # PLANT shared_queue: state
+    await keep(ctx, str(INBOX.qsize()))
+
+
+@workflow
+async def filled_by_an_activity(ctx):
+    await fetch_latest(ctx)
+    await keep(ctx, str(len(LATEST)))  # PLANT filled_by_an_activity: state
+
+
+@workflow
+async def once_for_all(ctx):
+    await helpers.prepare(ctx)
+    await keep(ctx, "a")
+
+
+@workflow
+async def numbered_as_they_come(ctx):
+    number = NAMES_SEEN.setdefault(len(NAMES_SEEN), "a")  # PLANT numbered_as_they_come: state
+    await keep(ctx, f"{number} {len(NAMES_SEEN)}")
+
+
+@workflow
+async def shared_dice(ctx):
+    await keep(ctx, DICE.choice("abc"))  # PLANT shared_dice: random
+
+
+@workflow
+async def usage_of_resources(ctx):
+    used = resource.getrusage(resource.RUSAGE_SELF)  # PLANT usage_of_resources: process
+    await keep(ctx, str(used.ru_maxrss))
+
+
+@workflow
+async def cpus_of_multiprocessing(ctx):
+    await keep(ctx, str(multiprocessing.cpu_count()))  # PLANT cpus_of_multiprocessing: process
+
+
+@workflow
+async def version_of_python(ctx):
+    await keep(ctx, sys.version)  # PLANT version_of_python: environment
+
+
+@workflow
+async def items_in_both(ctx):
+    stock, wanted = {"ab": 1, "cd": 2, "ef": 3}, {"ab": 1, "cd": 2, "ef": 3}
+    for name, _ in stock.items() & wanted.items():  # PLANT items_in_both: hash
+        await keep(ctx, name)
+
+
+@workflow
+async def drained_by_steps(ctx):
+    names = {"ab", "cd", "ef"}
+    while names:
+        await keep(ctx, names.pop())  # PLANT drained_by_steps: hash
+
+
+@workflow
+async def drained_into_a_list(ctx):
+    names, found = {"ab", "cd", "ef"}, []
+    while names:
+        name = names.pop()  # PLANT drained_into_a_list: hash
+        found.append(name)
+    await keep(ctx, ",".join(found))
+
+
+@workflow
+async def order_of_addresses(ctx):
+    things = {id(each): each for each in ("ab", "cd")}
+    first = min(id(each) for each in things.values())  # PLANT order_of_addresses: hash
+    await keep(ctx, things[first])
+
+
+@workflow
+async def set_by_inheritance(ctx):
+    await keep(ctx, helpers.Tags(["ab", "cd", "ef", "gh"]).text())
+
+
+@workflow
+async def appended_in_order(ctx):
+    found = []
+    for name in {"ab", "cd", "ef"}:  # PLANT appended_in_order: hash
+        found.append(name)
+    await keep(ctx, found)
+
+
+@workflow
+async def written_in_order(ctx):
+    text = ""
+    for name in {"ab", "cd", "ef"}:  # PLANT written_in_order: hash
+        text += name
+    await keep(ctx, text)
+
+
+@workflow
+async def list_of_a_helper(ctx):
+    for name in helpers.without_repeats(["ab", "cd", "ab"]):  # PLANT list_of_a_helper: hash
+        await keep(ctx, name)

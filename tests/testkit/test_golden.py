@@ -1,7 +1,9 @@
 """Golden histories: what is written, what counts as the same, and what a changed workflow says."""
 
 import asyncio
+import hashlib
 import json
+import random
 import uuid
 
 import pytest
@@ -222,6 +224,35 @@ def test_ids_from_outside_are_bound_and_ids_of_the_code_are_not(tmp_path):
     assert replay(shop, history).problem is None
     edit(at(tmp_path, "one", "shop"), made, str(uuid.uuid4()))
     assert "other arguments" in replay(shop, read(at(tmp_path, "one", "shop"))).problem
+
+
+def test_what_is_computed_of_an_id_replays_from_the_file(tmp_path):
+    """A hash or a seed made of a generated id needs the id itself: no stand-in takes its place."""
+
+    @workflow
+    async def keyed(ctx, key: str) -> float:
+        await pay(ctx, str(uuid.uuid5(uuid.NAMESPACE_URL, ctx.instance_id)))
+        await pay(ctx, hashlib.sha256(key.encode()).hexdigest())
+        return random.Random(ctx.instance_id).random()
+
+    def record(**options):
+        with Simulation() as sim:
+            run = sim.start(keyed, key=key)
+            sim.golden("one", directory=tmp_path, **options)
+        return run
+
+    key = str(uuid.uuid4())
+    run = record(update=True)
+    path = at(tmp_path, "one", "keyed")
+    assert (read(path).instance, replay(keyed, read(path)).problem) == (run.id, None)
+    assert f'"instance": "{run.id}"' in path.read_text()
+    assert '"instance": "${instance}"' in path.read_text()
+    # A file of before that has a stand-in fits the run; an update mends it.
+    edit(path, run.id, "keyed-00000000000000000000000000000001")
+    record()
+    assert "other arguments" in replay(keyed, read(path)).problem
+    record(update=True)
+    assert replay(keyed, read(path)).problem is None
 
 
 def test_an_instance_id_of_the_tests_own_is_written_as_it_is(tmp_path):

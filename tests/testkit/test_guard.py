@@ -40,11 +40,12 @@ HERE = "tests/testkit/test_guard.py"
 MARK = re.compile(r"# PLANT (\w+): (\w+)")
 # What only another interpreter shows: benchmarks/determinism.py starts some.
 NEED_A_CHILD = {
+    "filled_by_an_activity",
     "longest_of_a_set",
     "model_with_a_set",
     "read_at_import",
     "result_in_set_order",
-    "set_of_a_helper",
+    "set_by_inheritance",
 }
 
 
