@@ -198,7 +198,7 @@ class Calls:
         """
         timer = sleep_of(callback) if self.chance.delays else None
         due = None if timer is None else self.next_due(is_later=True)
-        if timer is None or due is None or not self.chance.delay("the end of a sleep"):
+        if timer is None or due is None or not self.chance.delay(f"the sleep in {timer.sleeper}"):
             return False
         timer.entry = self.clock.call_at(due + MOMENT, callback)
         return True

@@ -328,6 +328,12 @@ class _Timer(TIMER):  # type: ignore[misc]
     __hash__ = object.__hash__
     __eq__ = object.__eq__
 
+    @property
+    def sleeper(self) -> str:
+        """The name of the task that sleeps until it rings."""
+        waits = (task for task in self._loop._tasks if task._fut_waiter is self._args[0])
+        return next((task.get_name() for task in waits), "somebody")
+
     def ring(self) -> None:
         self._loop._timers.discard(self)
         self._loop._add_callback(self)

@@ -31,6 +31,12 @@ Schema = Mapping[str, Any]
 DEEPEST = 3
 LONGER = 5
 
+# Upper and lower case, digits, codes, addresses: what code wants to see in a text.
+COMMON = st.from_regex(
+    r"[A-Z]{1,8}|[a-z]{1,8}|[0-9]{1,12}|[A-Z]{2,3}-?[0-9]{1,6}|[a-z]{1,8}@example\.com",
+    fullmatch=True,
+)
+
 
 def json_values(adapter: TypeAdapter[Any], what: str, fixed: Mapping[str, Any]) -> JsonStrategy:
     """JSON values that `adapter` accepts; `fixed` gives top-level fields a strategy or a value.
@@ -158,7 +164,7 @@ class _Walk:
     def _list(self, schema: Schema, where: _Where) -> JsonStrategy:
         return self._items(schema, where, lambda items, sizes: st.lists(items, **sizes))
 
-    _generator = _list
+    _generator = _deque = _list
 
     def _set(self, schema: Schema, where: _Where) -> JsonStrategy:
         return self._items(
@@ -212,6 +218,8 @@ class _Walk:
                 raise
             return st.builds(dict)
         return self._checked(lambda: st.dictionaries(keys.map(_as_key), values, **sizes), where)
+
+    _counter = _ordered_dict = _dict
 
     # ---- Records -------------------------------------------------------------------------------
 
@@ -268,7 +276,10 @@ class _Walk:
         known = special(schema)
         if known is not None:
             return known
-        return self._tried(self._inner(schema, where), schema, where)
+        made = self._inner(schema, where)
+        if schema["schema"]["type"] == "str" and "pattern" not in schema["schema"]:
+            made |= COMMON  # what validators ask of text is rarely met by chance
+        return self._tried(made, schema, where)
 
     _function_after = _function_before = _function_wrap = _validated
 
@@ -291,7 +302,7 @@ class _Walk:
             validator = SchemaValidator(whole, _as_core(where.config))
         except SchemaError:
             return made
-        return made.filter(Judge(lambda value: _refusal(validator, value), f"right {where.path}"))
+        return made.filter(Judge(lambda value: _refusal(validator, value), f"right for {where.path}"))
 
     # ---- Trouble -------------------------------------------------------------------------------
 
