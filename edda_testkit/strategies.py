@@ -238,9 +238,7 @@ def schedules(
 
 
 # Most scenarios are short, and what is far is reached by way of what is near.
-deviations = st.tuples(
-    st.integers(0, NEAR) | st.integers(0, FARTHEST), st.integers(1, HIGHEST)
-)
+deviations = st.tuples(st.integers(0, NEAR) | st.integers(0, FARTHEST), st.integers(1, HIGHEST))
 
 
 @st.composite  # which shows the schedule itself, and not how it was drawn

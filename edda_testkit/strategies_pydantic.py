@@ -31,11 +31,15 @@ Schema = Mapping[str, Any]
 DEEPEST = 3
 LONGER = 5
 
-# Upper and lower case, digits, codes, addresses: what code wants to see in a text.
-COMMON = st.from_regex(
-    r"[A-Z]{1,8}|[a-z]{1,8}|[0-9]{1,12}|[A-Z]{2,3}-?[0-9]{1,6}|[a-z]{1,8}@example\.com",
-    fullmatch=True,
-)
+# What validators want of a text is rarely met by chance: shapes to try, with a sample of each.
+SHAPES = {
+    r"[A-Z]{1,8}": "ABC",
+    r"[a-z]{1,8}": "abc",
+    r"[0-9]{1,12}": "1234",
+    r"[A-Z]{2,3}-?[0-9]{1,6}": "AB-12",
+    r"[a-z]{1,8}@example\.com": "abc@example.com",
+    r"https://example\.com/[a-z]{0,8}": "https://example.com/abc",
+}
 
 
 def json_values(adapter: TypeAdapter[Any], what: str, fixed: Mapping[str, Any]) -> JsonStrategy:
@@ -276,10 +280,7 @@ class _Walk:
         known = special(schema)
         if known is not None:
             return known
-        made = self._inner(schema, where)
-        if schema["schema"]["type"] == "str" and "pattern" not in schema["schema"]:
-            made |= COMMON  # what validators ask of text is rarely met by chance
-        return self._tried(made, schema, where)
+        return self._tried(self._inner(schema, where), schema, where)
 
     _function_after = _function_before = _function_wrap = _validated
 
@@ -302,7 +303,13 @@ class _Walk:
             validator = SchemaValidator(whole, _as_core(where.config))
         except SchemaError:
             return made
-        return made.filter(Judge(lambda value: _refusal(validator, value), f"right for {where.path}"))
+        if schema.get("schema", {}).get("type") == "str":
+            liked = [one for one, text in SHAPES.items() if _refusal(validator, text) is None]
+            if len(liked) < len(SHAPES):
+                made = st.one_of(made, *(st.from_regex(one, fullmatch=True) for one in liked))
+        return made.filter(
+            Judge(lambda value: _refusal(validator, value), f"right for {where.path}")
+        )
 
     # ---- Trouble -------------------------------------------------------------------------------
 
