@@ -205,8 +205,8 @@ class Block:
     async def __aenter__(self) -> None:
         self.__enter__()
 
-    async def __aexit__(self, *raised: Any) -> bool | None:
-        return self.__exit__(*raised)
+    async def __aexit__(self, *raised: object) -> bool | None:
+        return self._block.__exit__(*raised)  # type: ignore[arg-type]
 
 
 class AsyncHttp:

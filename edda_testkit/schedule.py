@@ -112,8 +112,8 @@ class Schedule:
     def __repr__(self) -> str:
         return _said(self)
 
-    def _repr_pretty_(self, printer: Any, is_cycle: bool) -> None:  # noqa: FBT001 - Hypothesis calls
-        printer.text(repr(self))
+    def _repr_pretty_(self, printer: Any, _: object) -> None:
+        printer.text(repr(self))  # as it is written, in Hypothesis's failing examples too
 
     def __str__(self) -> str:
         if self.kind in ("default", "recorded"):

@@ -78,7 +78,7 @@ class WorkflowMachine(RuleBasedStateMachine):
         self.sent: list[CloudEvent] = []
         self.story: list[str] = []
         self._sim: Simulation | None = None
-        self._source: Source | None = None
+        self.source: Source | None = None  # what the simulation draws its choices from
         self._replayed: dict[str, tuple[Any, int]] = {}
         self.schedule: Schedule | None = None  # the simulation's, once `schedules` drew one
 
@@ -111,8 +111,8 @@ class WorkflowMachine(RuleBasedStateMachine):
         if self._sim is None:
             if not isinstance(getattr(type(self), "workflow", None), Workflow):
                 raise Misuse(f"{type(self).__name__} needs `workflow = ...`: a @workflow.")
-            self._source = None if self.schedule is None else self.schedule.source()
-            sim = Simulation(self._source, **{"unused_stubs": True, **self.options})
+            self.source = None if self.schedule is None else self.schedule.source()
+            sim = Simulation(self.source, **{"unused_stubs": True, **self.options})
             sim.__enter__()
             self._sim = sim
             self.setup(sim)
@@ -289,8 +289,8 @@ def _can_turn_off(machine: WorkflowMachine) -> bool:
 def _turn_off(machine: WorkflowMachine, deviation: tuple[int, int]) -> None:
     """Let the schedule leave the default soon, wherever in a long example that is."""
     _ = machine.sim
-    if isinstance(machine._source, Tape):
-        machine._source.deviate(*deviation)
+    if isinstance(machine.source, Tape):
+        machine.source.deviate(*deviation)
 
 
 @lru_cache(maxsize=64)
