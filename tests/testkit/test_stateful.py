@@ -286,7 +286,7 @@ def test_schedules_reorder_what_happens():
 
 @workflow
 async def long_order(ctx):
-    for _ in range(6):
+    for _ in range(4):
         await wait_event(ctx, "paid", model=Paid)
     await ship(ctx, "A-1")
 
@@ -306,11 +306,11 @@ def test_schedules_reach_what_happens_late_in_an_example():
             assert all(len(one.calls(ship)) <= 1 for one in self.runs)
 
     with pytest.raises(AssertionError) as caught:
-        run(Machine, max_examples=400, stateful_step_count=25, derandomize=True)
+        run(Machine, max_examples=200, derandomize=True, phases=[Phase.generate])
     notes = "\n".join(caught.value.__notes__)
-    assert "7. deliver paid" in notes
+    assert notes.count("deliver paid") >= 4
     token = re.search(r"^schedule: (edda1-\S+)$", notes, re.MULTILINE)[1]
-    assert len(Schedule.parse(token).deviations) == 1
+    assert Schedule.parse(token).deviations
 
 
 # ---- In a project of the user's ----------------------------------------------------------------
