@@ -21,6 +21,7 @@ from edda import (
     TerminalError,
     activity,
     compensation,
+    on_failure,
     publish,
     receive,
     register_compensation,
@@ -800,6 +801,205 @@ def payment_comes_after_the_deadline(sim, fixed):
     sim.send("late.payment")
     sim.run()
     assert Here.world.log
+
+
+@activity(timeout_seconds=5, retry_policy=RetryPolicy(max_attempts=3, max_duration=None))
+async def charge_slowly(ctx, amount: int, keyed: bool) -> None:
+    if not keyed or once(ctx):
+        Here.world.log.append(amount)
+    await asyncio.sleep(4)
+
+
+@workflow
+async def pay_a_slow_bank(ctx, keyed: bool):
+    await charge_slowly(ctx, 10, keyed)
+
+
+@case(delays=1)
+def attempt_that_timed_out_had_its_effect(sim, fixed):
+    run = sim.start(pay_a_slow_bank, fixed)
+    sim.run(until=run)
+    assert Here.world.log == [10]
+
+
+@activity
+async def render(ctx) -> None:
+    await asyncio.sleep(1)
+    Here.world.rows["page"] = "html"
+
+
+@activity
+async def prepare(ctx) -> None:
+    await asyncio.sleep(2)
+
+
+@activity(retry_policy=NEVER)
+async def upload(ctx) -> str:
+    return Here.world.rows["page"]
+
+
+@workflow
+async def rendering(ctx):
+    await render(ctx)
+
+
+@workflow
+async def publish_page(ctx, waits: bool):
+    if waits:
+        await asyncio.gather(rendering.run(ctx), prepare(ctx))
+    else:
+        await rendering.start(ctx)
+        await prepare(ctx)
+    return await upload(ctx)
+
+
+@case(delays=1)
+def child_that_is_only_usually_quicker(sim, fixed):
+    run = sim.start(publish_page, fixed)
+    sim.run(until=run)
+    assert run.result == "html"
+
+
+@workflow
+async def bill_two_months(ctx, by_month: bool):
+    unpaid = []
+    for month in (1, 2):
+        match = {"data.month": month} if by_month else None
+        try:
+            await wait_event(ctx, "month.paid", timeout_seconds=100, match=match)
+        except EventTimeoutError:
+            unpaid.append(month)
+    return unpaid
+
+
+@case()
+def late_payment_taken_for_the_next_month(sim, fixed):
+    run = sim.start(bill_two_months, fixed)
+    with sim.concurrently():
+        sim.send("month.paid", {"month": 1})
+        sim.advance(100)
+    sim.run(until=run)
+    assert 2 in run.result
+
+
+@workflow
+async def sum_in_rounds(ctx, remembers: bool, total: int = 0, seen: list[str] = []):  # noqa: B006
+    data = (await wait_event(ctx, "round.paid")).data
+    if data["id"] not in seen:
+        total += data["amount"]
+    if total < 30:
+        seen = [*seen, data["id"]] if remembers else []
+        await ctx.recur(remembers=remembers, total=total, seen=seen)
+    return total
+
+
+@case(duplicates=1, duplicate_ids="fresh")
+def round_that_forgets_what_it_has_seen(sim, fixed):
+    run = sim.start(sum_in_rounds, fixed)
+    sim.send("round.paid", {"id": "a", "amount": 10})
+    sim.send("round.paid", {"id": "b", "amount": 20})
+    assert run.result == 30
+
+
+# ---- Locks, and undoing --------------------------------------------------------------------------
+
+
+@activity(retry_policy=RetryPolicy(max_attempts=4))
+async def lock_row(ctx, row: str) -> None:
+    if Here.world.rows.get(row, ctx.instance_id) != ctx.instance_id:
+        raise BlockingIOError(row)
+    Here.world.rows[row] = ctx.instance_id
+
+
+@activity
+async def unlock_row(ctx, row: str) -> None:
+    Here.world.rows.pop(row, None)
+
+
+@workflow
+async def move_between(ctx, rows: list[str], in_order: bool):
+    rows = sorted(rows) if in_order else rows
+    for row in rows:
+        await lock_row(ctx, row)
+    for row in reversed(rows):
+        await unlock_row(ctx, row)
+
+
+@case()
+def locks_taken_crosswise(sim, fixed):
+    with sim.concurrently():
+        one = sim.start(move_between, ["A", "B"], fixed)
+        two = sim.start(move_between, ["B", "A"], fixed)
+    sim.run()
+    assert one.status == two.status == "completed"
+
+
+@compensation
+async def close_account(ctx) -> None:
+    if Here.world.count["cards"]:
+        raise TerminalError("there are cards")
+    Here.world.state = "closed"
+
+
+@compensation
+async def cut_card(ctx) -> None:
+    Here.world.count["cards"] = 0
+
+
+@activity
+@on_failure(close_account)
+async def open_account(ctx) -> None:
+    Here.world.state = "open"
+
+
+@activity
+@on_failure(cut_card)
+async def order_card(ctx) -> None:
+    Here.world.count["cards"] = 1
+
+
+@activity
+async def check_identity(ctx) -> None:
+    raise TerminalError("nobody knows them")
+
+
+@workflow
+async def onboard(ctx, in_turn: bool):
+    if in_turn:
+        await open_account(ctx)
+        await order_card(ctx)
+    else:
+        await asyncio.gather(open_account(ctx), order_card(ctx))
+    await check_identity(ctx)
+
+
+@case()
+def undone_in_the_order_of_answers(sim, fixed):
+    sim.start(onboard, fixed)
+    assert (Here.world.state, Here.world.count["cards"]) == ("closed", 0)
+
+
+@activity
+async def seat_one(ctx, checks_last: bool) -> None:
+    if not checks_last and Here.world.stock < 1:
+        return
+    await asyncio.sleep(0)  # what it costs, say
+    if checks_last and Here.world.stock < 1:
+        return
+    Here.world.stock -= 1
+
+
+@workflow
+async def seat_guest(ctx, checks_last: bool):
+    await seat_one(ctx, checks_last)
+
+
+@case()
+def await_between_look_and_take(sim, fixed):
+    with sim.concurrently():
+        sim.start(seat_guest, fixed)
+        sim.start(seat_guest, fixed)
+    assert Here.world.stock == 0
 
 
 # ---- What one reads and another changes ----------------------------------------------------------

@@ -5,7 +5,6 @@ event loop, so it works under any async plugin, or none.
 """
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar
@@ -15,7 +14,10 @@ from cloudevents.core.v1.event import CloudEvent
 from edda.activity import Activity
 from edda.app import EddaApp
 from edda.workflow import Workflow
+from edda_testkit.clock import VirtualClock
+from edda_testkit.doors import RecordingSender, SimulatedStore
 from edda_testkit.runs import Run
+from edda_testkit.schedule import Schedule
 from edda_testkit.simulation import Simulation
 from edda_testkit.stubs import Call, Stub
 from edda_testkit.workers import Worker
@@ -112,9 +114,9 @@ class AsyncSimulation:
         """Let the clock jump forward, past what is due."""
         self.simulation.jump(duration)
 
-    def concurrently(self) -> AbstractContextManager[None]:
-        """Let what the block asks for happen when it ends, in any order (a plain `with`)."""
-        return self.simulation.concurrently()
+    def concurrently(self) -> "Block":
+        """Let what the block asks for happen when it ends, in any order (`with`, `async with`)."""
+        return Block(self.simulation)
 
     def crash_at(self, id: str | None = None, when: str = "after_effect", **options: Any) -> None:
         """Kill the worker, once, when it gets there."""
@@ -146,6 +148,26 @@ class AsyncSimulation:
         return self.simulation.app
 
     @property
+    def store(self) -> SimulatedStore:
+        """The store, which can be told to fail."""
+        return self.simulation.store
+
+    @property
+    def clock(self) -> VirtualClock:
+        """The virtual clock."""
+        return self.simulation.clock
+
+    @property
+    def sender(self) -> RecordingSender:
+        """What would have been posted to a broker."""
+        return self.simulation.sender
+
+    @property
+    def schedule(self) -> Schedule:
+        """What was chosen so far, as a schedule with a token."""
+        return self.simulation.schedule
+
+    @property
     def next_due(self) -> datetime | None:
         """The next instant at which something happens by itself."""
         return self.simulation.next_due
@@ -161,6 +183,30 @@ class AsyncSimulation:
     def calls(self, activity: Activity[..., Any] | None = None) -> list[Call]:
         """The attempts made so far."""
         return self.simulation.calls(activity)
+
+
+class Block:
+    """`concurrently()` of an asynchronous simulation: `with`, and `async with` just as well."""
+
+    def __init__(self, simulation: Simulation) -> None:
+        self._block = simulation.concurrently()
+
+    def __enter__(self) -> None:
+        self._block.__enter__()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool | None:
+        return self._block.__exit__(kind, error, traceback)
+
+    async def __aenter__(self) -> None:
+        self.__enter__()
+
+    async def __aexit__(self, *raised: object) -> bool | None:
+        return self._block.__exit__(*raised)  # type: ignore[arg-type]
 
 
 class AsyncHttp:

@@ -24,7 +24,7 @@ from edda.ports import Call as EngineCall
 from edda.turn import Step, Turn
 from edda_testkit.between import between_effects
 from edda_testkit.chance import Chance
-from edda_testkit.clock import VirtualClock, VirtualLoop, off_the_loop
+from edda_testkit.clock import VirtualClock, VirtualLoop, off_the_loop, sleep_of
 from edda_testkit.doors import SimulatedStore
 from edda_testkit.errors import Stalled
 from edda_testkit.guard import Guard
@@ -80,8 +80,8 @@ class Calls:
     def _worker_of(self, turn: Turn) -> Worker | None:
         raise NotImplementedError
 
-    def next_due(self) -> datetime | None:
-        """The next instant at which something happens by itself."""
+    def next_due(self, *, is_later: bool = False) -> datetime | None:
+        """The next instant at which something happens by itself; `is_later` leaves out now."""
         raise NotImplementedError
 
     def _step(self, turn: Turn, coroutine: Coroutine[Any, Any, Step]) -> None:
@@ -190,6 +190,18 @@ class Calls:
             self.clock.call_at(due + MOMENT, lambda: answer() if id in turn.in_flight else None)
         else:
             answer()
+
+    def takes_longer(self, callback: Callable[[], object]) -> bool:
+        """Whether the sleep of an activity that ends here is to last past what is due next.
+
+        It stands for the time that a service takes, and that is never certain.
+        """
+        timer = sleep_of(callback) if self.chance.delays else None
+        due = None if timer is None else self.next_due(is_later=True)
+        if timer is None or due is None or not self.chance.delay(f"the sleep in {timer.sleeper}"):
+            return False
+        timer.entry = self.clock.call_at(due + MOMENT, callback)
+        return True
 
     def _had_effect(self, worker: Worker, turn: Turn, id: str) -> None:
         if self.chance.at_call("after_effect", worker, turn, id):

@@ -87,14 +87,17 @@ class Chance:
 
     # ---- Choices ---------------------------------------------------------------------------------
 
-    def choose(self, among: int, kind: str, options: Sequence[Any] = ()) -> int:
-        """Draw from the source; 0 where nothing is explored."""
+    def choose(
+        self, among: int, kind: str, options: Sequence[Any] = (), first: Move | None = None
+    ) -> int:
+        """Draw from the source; 0 where nothing is explored. `first` is what 0 stands for."""
         if not self.explores:
             return 0
         taken = self._source.choose(among, kind, options)
         if taken and self.story is not None:
             number = len(self._source.trail) - 1
-            self._tell(f"◆ choice {number} ({kind}): {taken} of {among - 1}, not the default")
+            default = BY_DEFAULT.get(kind, f"first: {first}")
+            self._tell(f"◆ choice {number} ({kind}). By default {default}. Instead:")
         return taken
 
     def pick(
@@ -119,7 +122,7 @@ class Chance:
             self.is_early = moves[0].actor != first
         if len(moves) == 1:
             return moves[0]
-        return moves[self.choose(len(moves), "order", [move.key for move in moves])]
+        return moves[self.choose(len(moves), "order", [move.key for move in moves], moves[0])]
 
     @property
     def among_due(self) -> Callable[[int], int] | None:
@@ -311,10 +314,20 @@ class Chance:
 
 
 _FAULTS: tuple[When | None, ...] = (None, "before", "after")
+# What happens at a choice of this kind unless the schedule says otherwise.
+BY_DEFAULT = {
+    "tie": "what was set first comes first",
+    "worker": "the first worker claims it",
+    "crash": "nobody dies here",
+    "duplicate": "nothing comes again here",
+    "delay": "this is in time",
+    "fault": "this commit succeeds",
+    "lease": "this lease is kept",
+}
 GLYPHS = {
     "turn": "▷",
-    "call": "●",
-    "answer": "○",
+    "call": "○",
+    "answer": "●",
     "look": "◌",
     "duplicate": "⇉",
     "outside": "⚑",

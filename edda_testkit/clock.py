@@ -15,7 +15,7 @@ import asyncio
 import builtins
 import sys
 import threading
-from asyncio import events
+from asyncio import events, futures
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -30,7 +30,15 @@ from weakref import WeakSet
 from edda_testkit.instants import MICROSECOND, Due, VirtualClock, as_utc
 from edda_testkit.places import as_job, as_place, module_of
 
-__all__ = ["Due", "OutsideTimeoutError", "VirtualClock", "VirtualLoop", "as_utc", "off_the_loop"]
+__all__ = [
+    "Due",
+    "OutsideTimeoutError",
+    "VirtualClock",
+    "VirtualLoop",
+    "as_utc",
+    "off_the_loop",
+    "sleep_of",
+]
 
 # Futures made here are settled by tasks and timers of the same loop, never by the outside.
 INSIDE = frozenset(f"asyncio.{name}" for name in ("locks", "queues", "tasks", "taskgroups"))
@@ -43,6 +51,7 @@ CLOSING_SECONDS = 1.0
 # Any: we go through asyncio's private doors, which are the same on 3.11, 3.12 and 3.13.
 SELECTOR_LOOP: Any = asyncio.SelectorEventLoop
 TIMER: Any = asyncio.TimerHandle
+WAKE_SLEEPER: Any = futures._set_result_unless_cancelled  # type: ignore[attr-defined]
 
 
 class OutsideTimeoutError(RuntimeError):
@@ -319,6 +328,12 @@ class _Timer(TIMER):  # type: ignore[misc]
     __hash__ = object.__hash__
     __eq__ = object.__eq__
 
+    @property
+    def sleeper(self) -> str:
+        """The name of the task that sleeps until it rings."""
+        waits = (task for task in self._loop._tasks if task._fut_waiter is self._args[0])
+        return next((task.get_name() for task in waits), "somebody")
+
     def ring(self) -> None:
         self._loop._timers.discard(self)
         self._loop._add_callback(self)
@@ -328,6 +343,12 @@ class _Timer(TIMER):  # type: ignore[misc]
         self._loop._timers.discard(self)
         if self.entry is not None:
             self.entry.cancel()
+
+
+def sleep_of(callback: Callable[[], object]) -> _Timer | None:
+    """The timer of an `asyncio.sleep` that rings here; None for a timeout, or anything else."""
+    timer = getattr(callback, "__self__", None)
+    return timer if isinstance(timer, _Timer) and timer._callback is WAKE_SLEEPER else None
 
 
 class _Job:

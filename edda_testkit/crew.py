@@ -76,7 +76,7 @@ class Crew(Calls):
                 if due is None or due > self.now:
                     return
             worker = up[self.chance.choose(len(up), "worker")]
-            seconds = (FOR_EVER - self.now).total_seconds()
+            seconds = (FOR_EVER - self.now).total_seconds() + 1  # a float's rounding is no end
             claim = store.claim(worker.id, names, limit=1, lease_seconds=seconds)
             claimed = self.wait(claim)
             if not claimed:

@@ -268,7 +268,7 @@ class Driver(Crew):
 
     def _arrive(self) -> None:
         callback = self.clock.pop_due(self.chance.among_due)
-        if callback is not None:
+        if callback is not None and not self.takes_longer(callback):
             # What the outside does now may start runs, and see how far they get.
             self._is_arriving = self.is_working = False
             try:

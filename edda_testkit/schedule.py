@@ -13,12 +13,12 @@ Absent: what there is to choose (the driver's), and any randomness that no seed 
 import base64
 import binascii
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from hashlib import blake2b
+from dataclasses import dataclass, fields
 from random import Random
 from typing import Any, Literal, Self
 
 from edda_testkit.errors import ScheduleError
+from edda_testkit.varint import CHECK_BYTES, check_sum, numbers_in, varint
 
 __all__ = [
     "DEFAULT_VERSION",
@@ -38,7 +38,6 @@ __all__ = [
 # Counts up whenever choice 0 comes to mean something else: older tokens are then refused.
 DEFAULT_VERSION = 1
 PREFIX = "edda1-"
-CHECK_BYTES = 3
 MOST_DEVIATIONS = 10_000
 
 Kind = Literal["default", "recorded", "random", "pct", "tape"]
@@ -61,6 +60,9 @@ class Options:
     is_coarse: bool = False
     delays: int = 0
     inside_activities: bool = False
+
+    def __repr__(self) -> str:
+        return _said(self)
 
     def __post_init__(self) -> None:
         for name in ("crashes", "duplicates", "faults", "delays", "workers"):
@@ -107,6 +109,12 @@ class Schedule:
     deviations: tuple[Deviation, ...] = ()
     options: Options = Options()
 
+    def __repr__(self) -> str:
+        return _said(self)
+
+    def _repr_pretty_(self, printer: Any, _: object) -> None:
+        printer.text(repr(self))  # as it is written, in Hypothesis's failing examples too
+
     def __str__(self) -> str:
         if self.kind in ("default", "recorded"):
             return self.token
@@ -131,8 +139,8 @@ class Schedule:
         for one in self.deviations:
             numbers += [one.at - position, one.choice, one.among]
             position = one.at + 1
-        body = b"".join(map(_varint, numbers))
-        text = base64.urlsafe_b64encode(_check(body) + body).decode()
+        body = b"".join(map(varint, numbers))
+        text = base64.urlsafe_b64encode(check_sum(body) + body).decode()
         return PREFIX + text.rstrip("=")
 
     @classmethod
@@ -146,9 +154,9 @@ class Schedule:
         except (binascii.Error, ValueError):
             raw = b""
         check, body = raw[:CHECK_BYTES], raw[CHECK_BYTES:]
-        if not body or check != _check(body):
+        if not body or check != check_sum(body):
             raise ScheduleError(f"The schedule {token!r} is damaged: copy all of it.")
-        schedule = cls._read(token, _numbers(body))
+        schedule = cls._read(token, numbers_in(body))
         if schedule.token != token:  # two spellings of one schedule would be one too many
             raise ScheduleError(f"The schedule {token!r} is damaged: copy all of it.")
         return schedule
@@ -342,7 +350,10 @@ class Pct(Source):
 
 
 class Tape(Source):
-    """Small integers in pairs: how many choices to leave at 0, and what to take then."""
+    """Small integers in pairs: how many choices to leave at 0, and what to take then.
+
+    What it takes is never 0: a draw that changed nothing would be a wasted one.
+    """
 
     def __init__(self, options: Options, tape: Sequence[int]) -> None:
         super().__init__(options)
@@ -354,7 +365,12 @@ class Tape(Source):
 
     def take(self, choice: Choice) -> int:
         """What the tape says."""
-        return self._taken.get(choice.at, 0) % choice.among
+        taken = self._taken.get(choice.at)
+        return 0 if taken is None else 1 + (taken - 1) % (choice.among - 1)
+
+    def deviate(self, gap: int, choice: int) -> None:
+        """Take `choice` when as many more choices as `gap` have been made from now on."""
+        self._taken[len(self.trail) + gap] = choice
 
 
 def as_source(schedule: "Schedule | Source | str | None") -> Source:
@@ -374,25 +390,8 @@ def as_source(schedule: "Schedule | Source | str | None") -> Source:
 _STALE = "The code, the test or the options have changed since: explore again for a new one."
 
 
-def _varint(number: int) -> bytes:
-    out = bytearray()
-    while number >= 0x80:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
-
-
-def _numbers(body: bytes) -> list[int]:
-    numbers, number, shift = [], 0, 0
-    for byte in body:
-        number |= (byte & 0x7F) << shift
-        shift += 7
-        if byte < 0x80:
-            numbers.append(number)
-            number, shift = 0, 0
-    return [*numbers, *([] if shift == 0 else [-1])]
-
-
-def _check(body: bytes) -> bytes:
-    return blake2b(body, digest_size=CHECK_BYTES).digest()
+def _said(value: Any) -> str:
+    """A dataclass as it would be written: what is at its default is left out."""
+    given = [(one, getattr(value, one.name)) for one in fields(value)]
+    parts = [f"{one.name}={kept!r}" for one, kept in given if kept != one.default]
+    return f"{type(value).__name__}({', '.join(parts)})"

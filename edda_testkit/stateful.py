@@ -35,9 +35,9 @@ from edda.workflow import Workflow
 from edda_testkit.errors import Misuse
 from edda_testkit.replay import check_replay
 from edda_testkit.runs import Run
-from edda_testkit.schedule import Schedule
+from edda_testkit.schedule import Schedule, Source, Tape
 from edda_testkit.simulation import Simulation
-from edda_testkit.strategies import as_event_strategies, workflow_inputs
+from edda_testkit.strategies import as_event_strategies, deviations, workflow_inputs
 
 __all__ = ["WorkflowMachine"]
 
@@ -49,7 +49,8 @@ class WorkflowMachine(RuleBasedStateMachine):
     """Rules start, deliver, duplicate, delay, advance, crash, cancel and replay for a workflow.
 
     `events` maps types to models (or strategies of data), or lists strategies of CloudEvents.
-    `schedules` (`strategies.schedules(...)`) lets the simulation choose otherwise than by default.
+    `schedules` (`strategies.schedules(...)`) lets the simulation choose otherwise than by default;
+    a rule of its own, `turn_off`, has it do so at the next steps.
     `inputs` is a strategy of keyword arguments, or a dict that fixes some; by default they come
     from the annotations. `durations` are the seconds that time moves by, besides to the next due
     instant and to just before it. `options` go to the `Simulation`. `without` names rules that
@@ -69,12 +70,15 @@ class WorkflowMachine(RuleBasedStateMachine):
         super().__init_subclass__(**kwargs)
         if cls.schedules is not None:
             setattr(cls, "by_schedule", initialize(schedule=cls.schedules)(_follow))  # noqa: B010
+            turned = rule(deviation=deviations)(_turn_off)
+            setattr(cls, "turn_off", precondition(_can_turn_off)(turned))  # noqa: B010
 
     def __init__(self) -> None:
         super().__init__()
         self.sent: list[CloudEvent] = []
         self.story: list[str] = []
         self._sim: Simulation | None = None
+        self.source: Source | None = None  # what the simulation draws its choices from
         self._replayed: dict[str, tuple[Any, int]] = {}
         self.schedule: Schedule | None = None  # the simulation's, once `schedules` drew one
 
@@ -107,7 +111,8 @@ class WorkflowMachine(RuleBasedStateMachine):
         if self._sim is None:
             if not isinstance(getattr(type(self), "workflow", None), Workflow):
                 raise Misuse(f"{type(self).__name__} needs `workflow = ...`: a @workflow.")
-            sim = Simulation(self.schedule, **{"unused_stubs": True, **self.options})
+            self.source = None if self.schedule is None else self.schedule.source()
+            sim = Simulation(self.source, **{"unused_stubs": True, **self.options})
             sim.__enter__()
             self._sim = sim
             self.setup(sim)
@@ -275,6 +280,17 @@ class WorkflowMachine(RuleBasedStateMachine):
 def _follow(machine: WorkflowMachine, schedule: Schedule) -> None:
     """Take a schedule, before anything else."""
     machine.schedule = schedule
+
+
+def _can_turn_off(machine: WorkflowMachine) -> bool:
+    return machine.schedule is not None and machine.schedule.kind == "tape"
+
+
+def _turn_off(machine: WorkflowMachine, deviation: tuple[int, int]) -> None:
+    """Let the schedule leave the default soon, wherever in a long example that is."""
+    _ = machine.sim
+    if isinstance(machine.source, Tape):
+        machine.source.deviate(*deviation)
 
 
 @lru_cache(maxsize=64)

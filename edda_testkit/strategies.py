@@ -47,7 +47,7 @@ Attributes = Mapping[str, Any]
 DURATIONS = (timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1), timedelta(days=2))
 
 # A schedule's deviations: choices left alone between two of them, and what is taken then.
-FARTHEST, HIGHEST = 12, 3
+NEAR, FARTHEST, HIGHEST = 3, 12, 3
 
 
 class GeneratedEvent(CloudEvent):
@@ -234,10 +234,17 @@ def schedules(
         workers=workers,
         duplicate_ids=duplicate_ids,
     )
-    pair = st.tuples(st.integers(0, FARTHEST), st.integers(1, HIGHEST))
-    return st.lists(pair, max_size=max_deviations).map(
-        lambda pairs: Schedule("tape", tape=tuple(itertools.chain(*pairs)), options=options)
-    )
+    return _schedules(options, max_deviations)
+
+
+# Most scenarios are short, and what is far is reached by way of what is near.
+deviations = st.tuples(st.integers(0, NEAR) | st.integers(0, FARTHEST), st.integers(1, HIGHEST))
+
+
+@st.composite  # which shows the schedule itself, and not how it was drawn
+def _schedules(draw: st.DrawFn, options: Options, max_deviations: int) -> Schedule:
+    pairs = draw(st.lists(deviations, max_size=max_deviations))
+    return Schedule("tape", tape=tuple(itertools.chain(*pairs)), options=options)
 
 
 def as_event_strategies(given: Any) -> list[st.SearchStrategy[CloudEvent]]:

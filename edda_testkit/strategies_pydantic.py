@@ -31,6 +31,16 @@ Schema = Mapping[str, Any]
 DEEPEST = 3
 LONGER = 5
 
+# What validators want of a text is rarely met by chance: shapes to try, with a sample of each.
+SHAPES = {
+    r"[A-Z]{1,8}": "ABC",
+    r"[a-z]{1,8}": "abc",
+    r"[0-9]{1,12}": "1234",
+    r"[A-Z]{2,3}-?[0-9]{1,6}": "AB-12",
+    r"[a-z]{1,8}@example\.com": "abc@example.com",
+    r"https://example\.com/[a-z]{0,8}": "https://example.com/abc",
+}
+
 
 def json_values(adapter: TypeAdapter[Any], what: str, fixed: Mapping[str, Any]) -> JsonStrategy:
     """JSON values that `adapter` accepts; `fixed` gives top-level fields a strategy or a value.
@@ -158,7 +168,7 @@ class _Walk:
     def _list(self, schema: Schema, where: _Where) -> JsonStrategy:
         return self._items(schema, where, lambda items, sizes: st.lists(items, **sizes))
 
-    _generator = _list
+    _generator = _deque = _list
 
     def _set(self, schema: Schema, where: _Where) -> JsonStrategy:
         return self._items(
@@ -212,6 +222,8 @@ class _Walk:
                 raise
             return st.builds(dict)
         return self._checked(lambda: st.dictionaries(keys.map(_as_key), values, **sizes), where)
+
+    _counter = _ordered_dict = _dict
 
     # ---- Records -------------------------------------------------------------------------------
 
@@ -291,7 +303,13 @@ class _Walk:
             validator = SchemaValidator(whole, _as_core(where.config))
         except SchemaError:
             return made
-        return made.filter(Judge(lambda value: _refusal(validator, value), f"right {where.path}"))
+        if schema.get("schema", {}).get("type") == "str":
+            liked = [one for one, text in SHAPES.items() if _refusal(validator, text) is None]
+            if len(liked) < len(SHAPES):
+                made = st.one_of(made, *(st.from_regex(one, fullmatch=True) for one in liked))
+        return made.filter(
+            Judge(lambda value: _refusal(validator, value), f"right for {where.path}")
+        )
 
     # ---- Trouble -------------------------------------------------------------------------------
 

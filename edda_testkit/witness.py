@@ -1,5 +1,6 @@
 """What a simulation can tell of itself, to those who explore and report."""
 
+import re
 from typing import Any
 
 from edda.activity import Activity
@@ -12,6 +13,9 @@ from edda_testkit.stubs import Call, Stub
 from edda_testkit.workers import Crash
 
 __all__ = ["Witness"]
+
+# The end of an id that was made up: eight digits of it tell instances apart.
+LONG_ID = re.compile(r"(?<=-[0-9a-f]{8})[0-9a-f]{24}\b")
 
 
 class Witness:
@@ -47,7 +51,7 @@ class Witness:
     def story(self) -> list[str]:
         """What happened, a line each with the virtual time since the start; if it was kept."""
         told = self._driver.chance.story or []
-        return [f"+{at - self.clock.start}  {text}" for at, text in told]
+        return [f"+{at - self.clock.start}  {LONG_ID.sub('', text)}" for at, text in told]
 
     def brief(self, *, is_told: bool, watched: set[int]) -> None:
         """Keep the story from here on; or, for speed, nothing that is read after the end.

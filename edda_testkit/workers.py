@@ -18,6 +18,19 @@ from edda_testkit.loops import Loops
 __all__ = ["Crash", "Crashed", "Move", "Worker"]
 
 
+# What each kind of move is, to who has never seen one.
+PHRASES = {
+    "turn": "{actor} takes a turn",
+    "call": "{actor} calls {name}",
+    "await": "{actor} goes on in {name}",
+    "answer": "{actor} gets the answer of {name}",
+    "look": "{actor} looks at time and messages",
+    "outside": "test, {name}",
+    "arrival": "what is due now arrives",
+    "duplicate": "{name} comes again",
+}
+
+
 @value
 class Crash:
     """A crash that was: of one worker or all (None), and how long each history was by then."""
@@ -51,8 +64,8 @@ class Move:
         self.after: Move | None = None  # what it cannot come before
 
     def __str__(self) -> str:
-        whose = "" if self.name.endswith(self.actor) else f"of {self.actor}"
-        return " ".join(filter(None, (self.kind, self.name, whose)))
+        phrase = PHRASES.get(self.kind, "{kind} {name}")
+        return phrase.format(kind=self.kind, actor=self.actor, name=self.name).strip()
 
     @property
     def key(self) -> tuple[str, str]:

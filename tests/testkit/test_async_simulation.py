@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from edda import activity, sleep, wait_event, workflow
+from edda.errors import StoreUnavailableError
 from edda_testkit import AsyncSimulation, UnusedStub
 
 START = datetime(2000, 1, 1, tzinfo=UTC)
@@ -65,6 +66,34 @@ async def test_the_tests_own_loop_is_left_alone(edda_async_sim):
     await edda_async_sim.advance(hours=1)
     assert asyncio.get_running_loop() is loop
     assert await task == "mine"
+
+
+async def test_what_happens_side_by_side_is_a_block_of_either_kind(edda_async_sim):
+    """`with` and `async with` do the same, and what fails in the block is raised by it."""
+    sim = edda_async_sim
+    async with sim.concurrently():
+        run = await sim.start(ticks)
+        await sim.advance(20)
+        assert run.status == "pending"
+    with sim.concurrently():
+        other = await sim.start(ticks)
+        await sim.advance(20)
+    assert run.is_finished
+    assert other.is_finished
+    with pytest.raises(ZeroDivisionError):
+        async with sim.concurrently():
+            raise ZeroDivisionError
+
+
+async def test_its_doors_are_public(edda_async_sim):
+    """Store, clock, sender and schedule are those of the simulation."""
+    sim = edda_async_sim
+    assert (sim.store, sim.clock) == (sim.simulation.store, sim.simulation.clock)
+    assert sim.sender.posted == []
+    assert sim.schedule.deviations == ()
+    sim.store.fail_next(create=1)
+    with pytest.raises(StoreUnavailableError):
+        await sim.start(ticks)
 
 
 async def test_requests_are_awaited(edda_async_sim):

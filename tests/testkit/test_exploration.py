@@ -708,7 +708,10 @@ def test_a_failure_shows_the_schedule_and_the_command(project):
         f"\npytest 'test_it.py::test_race[[]2]' --edda-schedule {token}\n".replace("[[]", "[")
         in text
     )
-    assert "◆ choice" in text
+    assert re.search(
+        r"◆ choice \d+ \(order\)\. By default first: reserve-\w{8} gets the answer", text
+    )
+    assert re.search(r"^\S+  ○ reserve-\w{8} calls \w+:1$", text, re.MULTILINE)
     assert "assert -1 == 0" in text
 
     again = project(RACE, "test_it.py::test_race[2]", "--edda-schedule", token)

@@ -224,3 +224,133 @@ def test_a_crash_may_strike_while_a_lost_call_is_cancelled():
         assert all(run.status == "completed" for run in runs)
 
     explore(scenario, crashes=1, faults=1, workers=2, max_schedules=600, budget_seconds=600)
+
+
+@activity(timeout_seconds=5)
+async def late_service(ctx) -> str:
+    Here.log.append("asked")
+    await asyncio.sleep(4)
+    Here.log.append("done")
+    return "answered"
+
+
+@workflow
+async def late_asks(ctx):
+    return await late_service(ctx)
+
+
+def test_a_service_takes_longer_than_the_attempt_may():
+    """A sleep in an activity may outlast the attempt's timeout: then it is asked again."""
+    seen = set()
+
+    def scenario(sim):
+        Here.log = []
+        run = sim.start(late_asks)
+        sim.run(until=run)
+        seen.add((run.is_finished, *Here.log))
+
+    assert explore(scenario).exhaustive
+    assert seen == {(True, "asked", "done")}
+    assert explore(scenario, delays=1).exhaustive
+    assert (True, "asked", "asked", "done") in seen
+
+
+@activity
+async def late_part(ctx, seconds: float, what: str) -> None:
+    await asyncio.sleep(seconds)
+    Here.log.append(what)
+
+
+@workflow
+async def late_child(ctx):
+    await late_part(ctx, 1, "child")
+
+
+@workflow
+async def late_parent(ctx, waits: bool):
+    if waits:
+        await asyncio.gather(late_child.run(ctx), late_part(ctx, 2, "mine"))
+    else:
+        await late_child.start(ctx)
+        await late_part(ctx, 2, "mine")
+    return "child" in Here.log
+
+
+def child_first(waits):
+    def scenario(sim):
+        Here.log = []
+        run = sim.start(late_parent, waits)
+        sim.run(until=run)
+        assert run.result is True
+
+    return scenario
+
+
+def test_who_counts_on_a_service_to_be_quick_is_found():
+    """A parent that only hopes for its child is found, and its schedule repeats it."""
+    explore(child_first(True), delays=1, max_schedules=300, budget_seconds=600)
+    explore(child_first(False), max_schedules=300, budget_seconds=600)
+    with pytest.raises(AssertionError) as caught:
+        explore(child_first(False), delays=1)
+    token = caught.value.__notes__[-1].removeprefix("schedule: ")
+    schedule = Schedule.parse(token)
+    assert len(schedule.deviations) == 1
+    with Simulation(schedule) as sim, pytest.raises(AssertionError):
+        child_first(False)(sim)
+
+
+def test_only_sleeps_of_activities_last_longer():
+    """A timeout inside of an activity, and a sleep with nothing due after it, are on time."""
+
+    @activity
+    async def late_limits(ctx) -> str:
+        try:
+            async with asyncio.timeout(1):
+                await asyncio.Event().wait()
+        except TimeoutError:
+            return "gave up"
+        return "never"
+
+    @workflow
+    async def late_limited(ctx):
+        return await late_limits(ctx)
+
+    @workflow
+    async def late_alone(ctx):
+        await late_part(ctx, 1, "alone")
+
+    def scenario(sim):
+        Here.log = []
+        run = sim.start(late_limited)
+        sim.run(until=run)
+        with sim.concurrently():
+            sim.start(late_alone)
+        sim.advance(1)
+        assert (run.result, Here.log) == ("gave up", ["alone"])
+
+    assert explore(scenario, delays=1, reorder=False).exhaustive
+
+
+def test_a_sleep_that_lasts_longer_can_be_given_up():
+    """Its run is cancelled meanwhile: the sleeper is, too, and nothing rings afterwards."""
+    seen = set()
+
+    @workflow
+    async def late_given_up(ctx):
+        try:
+            async with asyncio.timeout(2):
+                await late_part(ctx, 1, "done")
+        except TimeoutError:
+            return "gave up"
+        return "had it"
+
+    def scenario(sim):
+        Here.log = []
+        run = sim.start(late_given_up)
+        sim.run()
+        assert sim.next_due is None
+        seen.add((run.result, *Here.log))
+
+    assert explore(scenario, delays=1).exhaustive
+    assert ("gave up",) in seen
+    assert ("had it", "done") in seen

@@ -146,6 +146,35 @@ def test_any_tape_will_do(tape, choices):
     assert not any(drawn(Schedule("tape").source(), choices))
 
 
+@given(st.lists(st.integers(1, 9), min_size=2, max_size=2), st.integers(2, 5))
+def test_what_a_tape_takes_is_never_the_default(pair, among):
+    """Where it says to deviate it does, whatever there is to choose from."""
+    source = Schedule("tape", tape=tuple(pair)).source()
+    taken = drawn(source, [among] * 12)
+    assert [at for at, one in enumerate(taken) if one] == [pair[0]]
+
+
+def test_a_tape_can_be_told_under_way():
+    """A deviation that is asked for counts from the choices made so far."""
+    source = Schedule("tape").source()
+    drawn(source, [2, 2])
+    source.deviate(1, 1)
+    assert drawn(source, [2, 2, 2]) == [0, 1, 0]
+
+
+@given(deviations(), st.integers(0, 2))
+def test_a_schedule_prints_as_code(found, crashes):
+    """What a failing example shows can be pasted, and says nothing that is at its default."""
+    for schedule in (
+        Schedule("recorded", deviations=tuple(found), options=Options(crashes=crashes)),
+        Schedule("tape", tape=(0, 1), options=Options(duplicates=1, duplicate_ids="fresh")),
+    ):
+        assert eval(repr(schedule)) == schedule
+    assert repr(schedule) == (
+        "Schedule(kind='tape', tape=(0, 1), options=Options(duplicates=1, duplicate_ids='fresh'))"
+    )
+
+
 def test_a_choice_of_one_is_not_counted():
     """Only where something can be chosen is there a choice."""
     source = Source(Options())

@@ -848,3 +848,22 @@ def test_a_plain_activity_finds_no_running_loop(sim, is_stubbed):
     run = sim.start(has_a_plain_activity)
     sim.advance(5)
     assert run.result == [[2], "2000-01-01T00:00:05+00:00"]
+
+
+@activity
+async def never_ends(ctx) -> None:
+    await asyncio.Event().wait()
+
+
+@workflow
+async def hopeless(ctx):
+    await never_ends(ctx)
+
+
+def test_a_lease_for_ever_is_never_due():
+    """At whatever microsecond a turn begins: its lease has no end that time could go to."""
+    for microseconds in (0, 1, 847_344, 974_040):
+        with Simulation() as sim:
+            sim.advance(timedelta(seconds=5, microseconds=microseconds))
+            sim.start(hopeless)
+            assert sim.next_due is None

@@ -14,7 +14,7 @@ from hypothesis.stateful import invariant, rule, run_state_machine_as_test
 from pydantic import BaseModel
 
 from edda import EventTimeoutError, activity, sleep, wait_event, workflow
-from edda_testkit import Misuse, Simulation, strategies
+from edda_testkit import Misuse, Schedule, Simulation, strategies
 from edda_testkit.stateful import WorkflowMachine
 
 quick = settings(
@@ -275,13 +275,42 @@ def test_schedules_reorder_what_happens():
             super().teardown()
 
     with pytest.raises(AssertionError) as caught:
-        run(Machine, max_examples=200)
+        run(Machine, max_examples=200, phases=[Phase.generate, Phase.shrink])
     notes = "\n".join(caught.value.__notes__)
     token = re.search(r"^schedule: (edda1-\S+)$", notes, re.MULTILINE)[1]
     assert token in told
     assert "1. start racing()" in notes
     with Simulation(token, replay=False) as sim:
         assert [call.args for call in sim.start(racing).calls()] == [("b",), ("a",)]
+
+
+@workflow
+async def long_order(ctx):
+    for _ in range(4):
+        await wait_event(ctx, "paid", model=Paid)
+    await ship(ctx, "A-1")
+
+
+def test_schedules_reach_what_happens_late_in_an_example():
+    """A crash between an effect and its commit is found after many steps, however many came."""
+
+    class Machine(WorkflowMachine):
+        workflow = long_order
+        events = {"paid": st.just({"amount": 1})}  # noqa: RUF012
+        schedules = strategies.schedules(crashes=1)
+        without = {"cancel", "delay", "advance", "replay", "crash", "duplicate"}  # noqa: RUF012
+        max_runs = 1
+
+        @invariant()
+        def once(self):
+            assert all(len(one.calls(ship)) <= 1 for one in self.runs)
+
+    with pytest.raises(AssertionError) as caught:
+        run(Machine, max_examples=200, derandomize=True, phases=[Phase.generate])
+    notes = "\n".join(caught.value.__notes__)
+    assert notes.count("deliver paid") >= 4
+    token = re.search(r"^schedule: (edda1-\S+)$", notes, re.MULTILINE)[1]
+    assert Schedule.parse(token).deviations
 
 
 # ---- In a project of the user's ----------------------------------------------------------------

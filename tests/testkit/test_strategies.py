@@ -1,6 +1,7 @@
 """Hypothesis strategies: what they make is accepted where it goes, for every kind of type."""
 
 import asyncio
+import collections
 import enum
 import ipaddress
 import json
@@ -19,6 +20,7 @@ from hypothesis import HealthCheck, Phase, find, given, seed, settings
 from hypothesis import strategies as st
 from hypothesis.errors import NoSuchExample
 from pydantic import (
+    AfterValidator,
     AliasChoices,
     AliasPath,
     AwareDatetime,
@@ -377,6 +379,44 @@ def test_a_field_that_cannot_be_made_can_be_given():
     """`fields` is the cure that the message names."""
     made = strategies.data(Rust, fields={"word": st.sampled_from(["Ä"])})
     assert find(made, lambda _: True) == {"word": "Ä"}
+
+
+class Coded(BaseModel):
+    code: Annotated[str, AfterValidator(lambda text: _must(text, text.isupper()))]
+    digits: Annotated[str, AfterValidator(lambda text: _must(text, text.isdigit()))]
+    mail: str
+
+    @field_validator("mail")
+    @classmethod
+    def has_an_at(cls, text):
+        return _must(text, "@" in text)
+
+
+def _must(text, is_right):
+    if not is_right:
+        raise ValueError("not like that")
+    return text
+
+
+@settings(max_examples=25, deadline=None)
+@given(strategies.events(Coded, type="x"))
+def test_texts_that_validators_want_are_made(event):
+    """Upper case, digits and addresses come often enough for every health check."""
+    Coded.model_validate(event.get_data())
+
+
+class Collected(BaseModel):
+    queue: collections.deque[int]
+    counts: collections.Counter[str]
+    ordered: collections.OrderedDict[str, int]
+
+
+@quick
+@given(strategies.events(Collected, type="x"))
+def test_collections_are_arrays_and_objects(event):
+    """A deque is an array in JSON, a Counter and an OrderedDict are objects."""
+    data = Collected.model_validate(event.get_data())
+    assert (type(data.queue), type(data.counts)) == (collections.deque, collections.Counter)
 
 
 def test_validators_that_refuse_everything_are_reported():
