@@ -23,6 +23,7 @@ quick = settings(
     suppress_health_check=list(HealthCheck),
     deadline=None,
     database=None,
+    derandomize=True,  # what chance finds, it finds in every run
 )
 
 
@@ -55,6 +56,14 @@ def run(machine, **changes):
     run_state_machine_as_test(machine, settings=settings(quick, **changes))
 
 
+def run_until(is_done, machine):
+    """Some rounds of random examples, if it takes them: what is rare is not in each."""
+    for _ in range(8):
+        if not is_done():
+            run(machine, derandomize=False)
+    assert is_done()
+
+
 def test_every_rule_happens_and_a_right_workflow_passes():
     """Start, deliver, duplicate, delay, advance, crash, cancel and replay are all tried."""
     words = set()
@@ -64,8 +73,8 @@ def test_every_rule_happens_and_a_right_workflow_passes():
             words.add("again" if line.endswith("again") else line.split()[0])
             super().tell(line)
 
-    run(Machine)
-    assert words == {"start", "deliver", "again", "send", "advance", "crash", "cancel", "replay"}
+    rules = {"start", "deliver", "again", "send", "advance", "crash", "cancel", "replay"}
+    run_until(lambda: words == rules, Machine)
 
 
 def test_hooks_keep_a_model_in_step():
@@ -104,9 +113,9 @@ def test_hooks_keep_a_model_in_step():
                 if one.status == "completed" and one.result != "cancelled":
                     assert one.result in self.amounts
 
-    run(Machine)
-    assert seen >= {"advance", "crash", "cancel", ("duplicate", True, False)}
-    assert seen >= {("duplicate", False, True), ("duplicate", False, False)}
+    wanted = {"advance", "crash", "cancel", ("duplicate", True, False)}
+    wanted |= {("duplicate", False, True), ("duplicate", False, False)}
+    run_until(lambda: seen >= wanted, Machine)
 
 
 def test_refused_events_reach_their_hook():
@@ -120,8 +129,7 @@ def test_refused_events_reach_their_hook():
         def on_refuse(self, event):
             refused.append(event)
 
-    run(Machine)
-    assert refused
+    run_until(lambda: refused, Machine)
 
 
 def test_setup_stubs_each_example():
@@ -306,7 +314,7 @@ def test_schedules_reach_what_happens_late_in_an_example():
             assert all(len(one.calls(ship)) <= 1 for one in self.runs)
 
     with pytest.raises(AssertionError) as caught:
-        run(Machine, max_examples=200, derandomize=True, phases=[Phase.generate])
+        run(Machine, max_examples=200, phases=[Phase.generate])
     notes = "\n".join(caught.value.__notes__)
     assert notes.count("deliver paid") >= 4
     token = re.search(r"^schedule: (edda1-\S+)$", notes, re.MULTILINE)[1]
