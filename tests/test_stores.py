@@ -5,6 +5,7 @@ Run as a program, this module is the other process of some tests: `python test_s
 
 import asyncio
 import contextlib
+import dataclasses
 import json
 import os
 import random
@@ -123,6 +124,23 @@ def test_the_contract_names_what_is_broken():
         "a_lapsed_lease_nobody_took_still_commits (T3): A late commit is fine as long as nobody "
         "took over: the token decides, not the clock.\nrenewed: expected 1, found 0"
     ) in texts
+
+
+def test_the_contract_finds_who_ignores_a_renewal():
+    """A store that goes on reading a channel where it was is told so, by each check of it."""
+
+    class Clinging(DirectSqliteStore):
+        async def commit(self, commit):
+            return await super().commit(dataclasses.replace(commit, renewed=()))
+
+    with pytest.raises(ExceptionGroup) as caught:
+        contract.check_store(Clinging, is_durable=False, is_patient=False)
+    assert [str(error).partition(" ")[0] for error in caught.value.exceptions] == [
+        "a_renewed_subscription_begins_anew",
+        "a_renewing_commit_may_wait_at_once",
+        "renewing_forgets_what_an_earlier_wait_had",
+        "renewing_keeps_what_is_addressed_and_what_queues",
+    ]
 
 
 def test_every_check_says_its_law():

@@ -199,11 +199,14 @@ class Log:
         for id, wait in list(row.waits.items()):
             if wanted.get(id) != wait:
                 self._forget(row, row.waits.pop(id))
-        # What fits none of the waits any more is found again when one is registered that it fits.
+        # What fits none of the waits any more is found again when one is registered that may see it.
         for position in [
             position
             for position, message in row.inbox.items()
-            if not any(wait.fits(message.envelope, row.id) for wait in wanted.values())
+            if not any(
+                wait.fits(message.envelope, row.id)
+                for wait in (wanted if position in row.given else row.waits).values()
+            )
         ]:
             self._put_back(row, position)
         for id, wait in wanted.items():
