@@ -35,7 +35,7 @@ from edda.history import Asked, Finished, Started
 from edda.ports import Changed, Commit, NewInstance, Status, Subscription, Wait
 from edda.stores import postgres_signals
 from edda.stores.postgres import PostgresStore
-from edda.stores.postgres_database import Database
+from edda.stores.postgres_database import VERSION, Database
 from edda_testkit import contract
 from tests.test_stores import takes_and_ends
 
@@ -606,7 +606,42 @@ def test_a_newer_version_is_left_alone(postgres):
     asyncio.run(scenario())
     error = fault(postgres)
     assert isinstance(error, StoreVersionError)
-    assert (error.found, error.known) == (7, 1)
+    assert (error.found, error.known) == (7, VERSION)
+
+
+def test_an_older_version_is_left_alone(postgres):
+    """A schema of an older version is refused by those that come later, and serves as it did."""
+    name = schema_of(postgres)
+
+    async def scenario():
+        async with opened(postgres) as running:
+            await run_sql(postgres, f"UPDATE {name}.version SET version = {VERSION - 1}")
+            with pytest.raises(StoreVersionError) as caught:
+                await Database(postgres).open()
+            await running.create(new("a"))
+            assert (await running.instance("a")).id == "a"
+        return caught.value
+
+    error = asyncio.run(scenario())
+    assert (error.found, error.known) == (VERSION - 1, VERSION)
+
+
+def test_functions_of_another_version_are_a_sentence(postgres):
+    """A process whose schema was made anew by another version says so, and has changed nothing."""
+    name = schema_of(postgres)
+
+    async def scenario():
+        async with opened(postgres) as store:
+            claimed = (await store.create(new("a", "me"))).claimed
+            other = f"ALTER FUNCTION {name}.commit RENAME TO commit_of_old"
+            await run_sql(postgres, other)
+            with pytest.raises(StoreError, match="another version of Edda has made it anew"):
+                await store.commit(step(claimed.lease, 1))
+            await run_sql(postgres, f"ALTER FUNCTION {name}.commit_of_old RENAME TO commit")
+            assert len(await store.history("a")) == 1
+            await store.commit(step(claimed.lease, 1))
+
+    asyncio.run(scenario())
 
 
 def test_a_schema_of_another_program_is_left_alone(postgres):

@@ -28,8 +28,9 @@ __all__ = ["VERSION", "Database"]
 
 logger = logging.getLogger("edda.store")
 
-# The version of the schema in postgres.sql, kept in its table `version`.
-VERSION = 1
+# The version of postgres.sql, functions and all, kept in its table `version`. Whatever
+# changes there makes a new one: a process must never call functions of another version.
+VERSION = 2
 
 # How long the server may take to answer a call, and to accept a connection.
 ANSWER_SECONDS = 30.0
@@ -317,7 +318,10 @@ _SENTENCES: Sequence[tuple[Errors, Callable[[str, str], StoreError]]] = (
             asyncpg.UndefinedFunctionError,
             asyncpg.InvalidSchemaNameError,
         ),
-        _refused("Somebody has dropped Edda's schema, or a part of it. Restore a backup."),
+        _refused(
+            "Somebody has dropped Edda's schema or a part of it, or another version of Edda has "
+            "made it anew. Restore a backup, or start this process with the version that made it."
+        ),
     ),
     (
         (asyncpg.TransactionRollbackError,),
