@@ -21,7 +21,7 @@ import asyncpg
 
 from edda import EddaApp
 from edda.errors import EddaError
-from tests.torture import world
+from tests.torture import mutants, world
 from tests.torture.customers import Customers
 from tests.torture.evidence import Evidence, Strike
 
@@ -55,6 +55,8 @@ async def run(plan):
     reader = EddaApp("reader", plan.url, workflows=list(world.WORKFLOWS.values()), worker=False)
     async with reader:
         await rows(plan.url, BOOKED)
+        if plan.url.startswith("postgres") and plan.mutant in mutants.FUNCTIONS:
+            await spoil(plan.url, *mutants.FUNCTIONS[plan.mutant])
         nursery = await asyncio.to_thread(Nursery, plan)
         try:
             return await Campaign(plan, nursery, reader).run()
@@ -125,6 +127,7 @@ class Campaign:
         self.snapshots = []
         self.paused = {}  # number of a server -> until when
         self.is_over = False
+        self.left = []  # what had not ended when nothing moved any more
 
     async def run(self):
         news = asyncio.create_task(self.customers.talk_news())
@@ -268,6 +271,7 @@ class Campaign:
             now = sorted(one.id for one in open_now)
             if now != seen:
                 seen, since = now, time.monotonic()
+        self.left = seen or []
 
     async def all(self):
         found, after = [], None
@@ -293,10 +297,28 @@ class Campaign:
             clocks_seconds=0.05 if self.plan.skew_seconds else 0.001,
             news=self.customers.news,
             jobs=self.customers.jobs,
+            left=self.left,
             pending=len(await self.reader.pending_events()),
             surprises=self.customers.surprises,
             logs="\n".join(logs),
         )
+
+
+async def spoil(url, function, changes):
+    """Put other text into a function of the server."""
+    plain, _, schema = url.partition("&schema=")
+    schema = schema.partition("&")[0]
+    connection = await asyncpg.connect(plain)
+    named = (
+        "SELECT pg_get_functiondef(oid) FROM pg_proc WHERE pronamespace = $1::text::regnamespace"
+    )
+    text = await connection.fetchval(f"{named} AND proname = $2", schema, function)
+    for change in changes.items():
+        was, now = (one.replace("edda.", f'"{schema}".') for one in change)
+        assert was in text, was
+        text = text.replace(was, now)
+    await connection.execute(text)
+    await connection.close()
 
 
 def outcome_of(reader, instance):
