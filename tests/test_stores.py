@@ -22,6 +22,7 @@ from pathlib import Path
 
 import pytest
 
+from edda import EddaApp, activity, workflow
 from edda.codec import decode_error
 from edda.commands import ActivityAsk, Result
 from edda.errors import HistoryFormatError, StoreError, StoreUnavailableError, StoreVersionError
@@ -34,6 +35,7 @@ from edda.stores.postgres_rows import statements
 from edda.stores.sqlite import DirectSqliteStore, SqliteStore
 from edda.stores.sqlite_rows import SQL
 from edda_testkit import contract
+from tests.read_only import can_be_read_only, read_only
 
 ROOT = Path(__file__).resolve().parents[1]
 CHECKS = contract.checks()
@@ -967,6 +969,89 @@ def test_a_disk_that_is_really_full(tiny_disk):
     failed, before, after = asyncio.run(scenario())
     assert [type(one) for one in failed] == [StoreUnavailableError] * 2
     assert (before, after) == (1, 2)
+
+
+@pytest.fixture
+def flagged(tmp_path):
+    """A folder whose files can be made read-only, for root as well."""
+    if not can_be_read_only(tmp_path):
+        pytest.skip("files that root may not write need root, and ext4 or a new tmpfs")
+    return tmp_path
+
+
+def test_a_file_that_becomes_read_only(flagged):
+    """A store whose files may not be written any more says so, and goes on when they may."""
+    path = flagged / "edda.db"
+
+    async def scenario():
+        async with opened(path) as store:
+            lease = (await store.create(new("a", "me"))).claimed.lease
+            commit = step(lease, 1)
+            with read_only(path, f"{path}-wal"):
+                calls = [store.commit(commit), store.create(new("b")), store.deliver([event("e")])]
+                failed = [await failure_of(call) for call in calls]
+                seen = [one.id for one in await store.find()], len(await store.history("a"))
+            await store.commit(commit)
+            await store.create(new("b"))
+            (delivered,) = await store.deliver([event("e")])
+            return failed, seen, delivered.is_duplicate, len(await store.history("a"))
+
+    failed, seen, is_duplicate, length = asyncio.run(scenario())
+    assert [type(one) for one in failed] == [StoreUnavailableError] * 3
+    assert str(failed[0]) == (
+        f"{path} cannot be read or written now: disk I/O error. Nothing was changed, and the call "
+        f"may be repeated. Look at the disk: its room, its quota, its health."
+    )
+    assert (seen, is_duplicate, length) == ((["a"], 1), False, 2)
+
+
+@pytest.mark.parametrize("which", ["edda.db", ".", "edda.db-wal"])
+def test_what_may_not_be_written_is_refused_until_it_may(flagged, which):
+    """A file, a folder or a log that may not be written is named, and serves when it may be."""
+    path = flagged / "edda.db"
+
+    async def scenario():
+        async with opened(path) as store:
+            await store.create(new("a"))
+            with read_only(flagged / which):
+                error = await failure_of(SqliteStore(path, SystemClock()).open())
+            async with opened(path) as other:
+                await other.create(new("b"))
+        return str(error)
+
+    assert asyncio.run(scenario()).startswith(
+        f"{path} cannot be written: {flagged / which} is read-only. Nothing was changed."
+    )
+
+
+def test_an_app_goes_on_when_its_file_can_be_written_again(flagged):
+    """An app whose file is read-only for a while loses nothing, and runs what it has accepted."""
+    path = flagged / "edda.db"
+    is_read_only = contextlib.ExitStack()
+
+    @activity
+    async def spoil(ctx) -> int:
+        is_read_only.enter_context(read_only(path, f"{path}-wal"))
+        return 1
+
+    @workflow
+    async def goes_on(ctx) -> int:
+        return await spoil(ctx)
+
+    async def scenario():
+        async with EddaApp("a", f"sqlite:///{path}", workflows=[goes_on]) as app:
+            id = await app.start(goes_on)
+            while "cannot be read or written now" not in str(
+                error := await failure_of(app.start(goes_on))
+            ):
+                await asyncio.sleep(0.01)
+            is_read_only.close()
+            return error, await app.result(id, timeout=10), len(await app.find())
+
+    with is_read_only:
+        error, result, count = asyncio.run(scenario())
+    assert isinstance(error, StoreUnavailableError)
+    assert (result, count) == (1, 1)
 
 
 @pytest.mark.skipif(

@@ -191,7 +191,8 @@ def _check_place(path: str | Path) -> None:
             f"There is no folder {place.parent} to keep {path} in (the working directory is "
             f"{Path.cwd()}). Make the folder first, or name a file in another one."
         )
-    for needed in (place, place.parent):
+    # With a log that may not be written, SQLite would open the file, and write it never again.
+    for needed in (place, place.parent, Path(f"{path}-wal"), Path(f"{path}-shm")):
         if needed.exists() and not os.access(needed, os.W_OK):
             raise StoreError(_not_writable(path, f"{needed} is read-only"))
 

@@ -5,6 +5,7 @@ bring everything to its end. What is left behind is read from the store when all
 """
 
 import asyncio
+import contextlib
 import json
 import os
 import random
@@ -21,6 +22,7 @@ import asyncpg
 
 from edda import EddaApp
 from edda.errors import EddaError
+from tests.read_only import set_read_only
 from tests.torture import mutants, world
 from tests.torture.customers import Customers
 from tests.torture.evidence import Evidence, Strike
@@ -39,7 +41,7 @@ class Plan:
     folder: Path
     seed: int
     strikes: int
-    kinds: dict[str, float]  # kill, pause, cut, full -> weight
+    kinds: dict[str, float]  # kill, pause, cut, full, readonly -> weight
     servers: int = 2
     customers: int = 10  # at a time
     gap_seconds: float = 0.12  # between strikes, on average
@@ -58,9 +60,11 @@ async def run(plan):
         if plan.url.startswith("postgres") and plan.mutant in mutants.FUNCTIONS:
             await spoil(plan.url, *mutants.FUNCTIONS[plan.mutant])
         nursery = await asyncio.to_thread(Nursery, plan)
+        campaign = Campaign(plan, nursery, reader)
         try:
-            return await Campaign(plan, nursery, reader).run()
+            return await campaign.run()
         finally:
+            campaign.let_write()
             nursery.close()
 
 
@@ -180,6 +184,8 @@ class Campaign:
                 self.pause(number)
             elif kind == "full":
                 self.fill_disk(number)
+            elif kind == "readonly":
+                self.let_nobody_write()
             else:
                 await self.cut()
 
@@ -232,6 +238,21 @@ class Campaign:
         if pid in self.nursery.pids:
             limits = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
             resource.prlimit(pid, resource.RLIMIT_FSIZE, limits)
+
+    def let_nobody_write(self):
+        """Nobody may write the file and its log, root neither; servers that start then cannot."""
+        for path in self.plan.folder.glob("edda.db*"):
+            # The other is mapped: to write it would kill, and not fail.
+            if not path.name.endswith("-shm"):
+                with contextlib.suppress(OSError):  # one that has gone
+                    set_read_only(path, True)
+        self.note("readonly", None, 0.2)
+        asyncio.get_running_loop().call_later(0.2, self.let_write)
+
+    def let_write(self):
+        for path in self.plan.folder.glob("edda.db*"):
+            with contextlib.suppress(OSError):  # one that has gone
+                set_read_only(path, False)
 
     async def cut(self):
         """PostgreSQL ends every connection."""

@@ -9,7 +9,7 @@ __all__ = ["Evidence", "Promise", "Strike"]
 class Strike:
     """Something that was done to a process (None: to all of them). Times are `time.time()`."""
 
-    kind: str  # kill, pause, cut, full
+    kind: str  # kill, pause, cut, full, readonly
     pid: int | None
     at: float
     until: float

@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 
 from tests.conftest import execute
+from tests.read_only import can_be_read_only
 from tests.torture import campaign, checker, mutants
 from tests.torture.campaign import Plan
 
@@ -24,8 +25,10 @@ def judged(plan):
 
 
 def test_nothing_breaks_on_sqlite(tmp_path):
-    """On SQLite, with servers killed, paused past their leases, and a disk that fills up."""
+    """On SQLite: servers killed, paused past their leases; a full disk, and a file read-only."""
     kinds = {"kill": 20, "pause": 1, "full": 2}
+    if can_be_read_only(tmp_path):
+        kinds["readonly"] = 2
     plan = Plan(f"sqlite:///{tmp_path}/edda.db", tmp_path, SEED, STRIKES, kinds)
     evidence = judged(plan)
     assert len(evidence.strikes) > STRIKES * 0.9
