@@ -1028,10 +1028,12 @@ def test_an_app_goes_on_when_its_file_can_be_written_again(flagged):
     """An app whose file is read-only for a while loses nothing, and runs what it has accepted."""
     path = flagged / "edda.db"
     is_read_only = contextlib.ExitStack()
+    spoilt = asyncio.Event()
 
     @activity
     async def spoil(ctx) -> int:
         is_read_only.enter_context(read_only(path, f"{path}-wal"))
+        spoilt.set()
         return 1
 
     @workflow
@@ -1041,10 +1043,8 @@ def test_an_app_goes_on_when_its_file_can_be_written_again(flagged):
     async def scenario():
         async with EddaApp("a", f"sqlite:///{path}", workflows=[goes_on]) as app:
             id = await app.start(goes_on)
-            while "cannot be read or written now" not in str(
-                error := await failure_of(app.start(goes_on))
-            ):
-                await asyncio.sleep(0.01)
+            await spoilt.wait()
+            error = await failure_of(app.start(goes_on))
             is_read_only.close()
             return error, await app.result(id, timeout=10), len(await app.find())
 

@@ -23,6 +23,7 @@ from edda.errors import (
     TransactionOverError,
 )
 from edda.stores.postgres_rows import statements
+from edda.stores.sentences import elsewhere, not_open
 
 __all__ = ["VERSION", "Database"]
 
@@ -99,6 +100,7 @@ class Database:
         self._dsn = urlunsplit(parts._replace(scheme="postgresql", query=urlencode(options)))
         self._pool_size = int(size)
         self._pool: Any = None
+        self._loop: asyncio.AbstractEventLoop | None = None  # the pool's
         # One connection is always left: an activity's transaction may need another for its answer.
         self._room = asyncio.Semaphore(self._pool_size - 1)
 
@@ -122,6 +124,7 @@ class Database:
             await self._prepare(pool)
             undo.pop_all()
         self._room = asyncio.Semaphore(self._pool_size - 1)  # of this event loop
+        self._loop = asyncio.get_running_loop()
         self._pool = pool
 
     async def close(self) -> None:
@@ -192,7 +195,9 @@ class Database:
 
     def _opened(self) -> Any:
         if self._pool is None:
-            raise StoreError(f"{self!r} is not open. Call `await store.open()` first.")
+            raise not_open(self)
+        if self._loop is not asyncio.get_running_loop():
+            raise elsewhere(self)
         return self._pool
 
     def _how(self) -> dict[str, Any]:
