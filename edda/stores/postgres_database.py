@@ -86,9 +86,10 @@ class Database:
     """
 
     def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        options = dict(parse_qsl(parts.query))
         self.name = _without_password(url)
+        with self._read():
+            parts = urlsplit(url)
+        options = dict(parse_qsl(parts.query))
         self.schema = options.pop("schema", SCHEMA)
         size = options.pop("pool_size", str(POOL_SIZE))
         if not _NAME.fullmatch(self.schema) or self.schema.startswith("pg_"):
@@ -111,7 +112,7 @@ class Database:
         """Connect and make the schema. Raises `StoreError`, and has then changed nothing."""
         if self._pool is not None:
             return
-        with self._sentences(), ExitStack() as undo:
+        with self._sentences(), self._read(), ExitStack() as undo:
             pool = await asyncpg.create_pool(
                 min_size=1,
                 max_size=self._pool_size,
@@ -139,7 +140,7 @@ class Database:
 
     async def connect(self) -> Any:
         """A connection outside the pool, for one's own use."""
-        with self._sentences():
+        with self._sentences(), self._read():
             return await asyncpg.connect(**self._how())
 
     async def rows(self, name: str, *values: Any) -> list[Any]:
@@ -248,6 +249,17 @@ class Database:
             yield
         except _ANY as error:
             raise _sentence(error, self.name) from error
+
+    @contextmanager
+    def _read(self) -> Iterator[None]:
+        try:
+            yield
+        except asyncpg.PostgresError:
+            raise
+        except ValueError:
+            # Not a word of what was found: it may be a piece of the password.
+            problem = "cannot be read: look at the host and port, and quote (%2F) what is special"
+            raise StoreUrlError(self.name, problem) from None
 
 
 def _sentence(error: BaseException, name: str) -> StoreError:
