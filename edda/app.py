@@ -458,7 +458,9 @@ class EddaApp:
             case Cancellation():
                 raise WorkflowCancelled(instance.id)
         if instance.problem is not None:
-            raise WorkflowStuck(instance.id, decode_error(instance.problem))
+            problem = decode_error(instance.problem)
+            # One that has ended in a way that cannot be read here is not stuck.
+            raise problem if instance.status.is_final else WorkflowStuck(instance.id, problem)
         raise ResultTimeout(instance.id, instance.status, None)
 
     # ---- Events ----------------------------------------------------------------------------------

@@ -167,7 +167,7 @@ def outcome_text(instance: Instance) -> str:
         case outcome:
             return _outcome(outcome)
     if instance.problem is not None:
-        return f"stuck: {_error(instance.problem)}"
+        return f"{instance.status.value}: {_error(instance.problem)}"
     waits = ", ".join(wait.type for wait in instance.waits)
     due = "" if instance.due is None else clock_text(instance.due)
     match instance.status:

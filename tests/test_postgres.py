@@ -795,6 +795,26 @@ def test_an_unreadable_history_blocks_nobody(postgres):
     assert isinstance(decode_error(parked.problem), HistoryFormatError)
 
 
+def test_an_unreadable_end_hides_nobody(postgres):
+    """An instance whose last event cannot be read is listed with the others, and says so."""
+    spoil = f"UPDATE {schema_of(postgres)}.event SET head = '{{}}' WHERE seq = 1"
+
+    async def scenario():
+        async with opened(postgres) as store:
+            lease = (await store.create(new("a", "me"))).claimed.lease
+            await store.commit(step(lease, 1, Status.COMPLETED, release=True))
+            await store.create(new("b"))
+            await run_sql(postgres, spoil)
+            return await store.find(), await store.instance("a")
+
+    found, one = asyncio.run(scenario())
+    assert [(each.id, each.status) for each in found] == [("a", "completed"), ("b", "pending")]
+    assert (found[0], one.outcome) == (one, None)
+    assert isinstance(decode_error(one.problem), HistoryFormatError)
+    with pytest.raises(HistoryFormatError):
+        EddaApp(db_url="memory://").outcome_of(one)
+
+
 if __name__ == "__main__":
     VERB, *ARGUMENTS = sys.argv[1:]
     asyncio.run({"share": share, "work": work}[VERB](*ARGUMENTS))

@@ -632,6 +632,26 @@ def test_an_unreadable_history_blocks_nobody(tmp_path):
     assert isinstance(decode_error(parked.problem), HistoryFormatError)
 
 
+def test_an_unreadable_end_hides_nobody(tmp_path):
+    """An instance whose last event cannot be read is listed with the others, and says so."""
+    spoil = 'UPDATE edda_event SET head = \'{"kind":"from_the_future"}\' WHERE seq = 1'
+
+    async def scenario():
+        async with opened(tmp_path / "edda.db") as store:
+            lease = (await store.create(new("a", "me"))).claimed.lease
+            await store.commit(step(lease, 1, Status.COMPLETED, release=True))
+            await store.create(new("b"))
+            await store._run(lambda _: store._file.connection.execute(spoil).rowcount)
+            return await store.find(), await store.instance("a")
+
+    found, one = asyncio.run(scenario())
+    assert [(each.id, each.status) for each in found] == [("a", "completed"), ("b", "pending")]
+    assert (found[0], one.outcome) == (one, None)
+    assert isinstance(decode_error(one.problem), HistoryFormatError)
+    with pytest.raises(HistoryFormatError):
+        EddaApp(db_url="memory://").outcome_of(one)
+
+
 def test_an_unreadable_history_gives_back(tmp_path):
     """An instance that is parked by a claim leaves what it was given to the next who waits."""
 
