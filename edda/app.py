@@ -81,6 +81,8 @@ __all__ = ["EddaApp"]
 
 logger = logging.getLogger("edda.app")
 
+BREATH_SECONDS = 1.0  # before a store that does not answer is asked again what changed
+
 Scope = MutableMapping[str, Any]
 
 
@@ -596,10 +598,14 @@ class EddaApp:
             return 0  # kept for ever: nothing is as old as that
         return await self.store.expire(before)
 
+    @property
+    def expiry_seconds(self) -> float:
+        """How long nobody looks for expired events, after each look."""
+        return min(3600.0, max(0.1, self.retention.total_seconds() / 10))
+
     async def _expire_for_ever(self) -> None:
-        period = min(3600.0, self.retention.total_seconds() / 10)
         while True:
-            await asyncio.sleep(period)
+            await asyncio.sleep(self.expiry_seconds)
             try:
                 await self.expire()
             except StoreError as error:
@@ -641,7 +647,10 @@ class EddaApp:
                 changed = await self.store.changed()
             except StoreError as error:
                 logger.warning("Cannot see what others change: %s", error)
-                await asyncio.sleep(1)
+                await asyncio.sleep(BREATH_SECONDS)
+            except Exception:  # goes to the log: who stops looking hears of nothing any more
+                logger.exception("Cannot see what others change")
+                await asyncio.sleep(BREATH_SECONDS)
             if changed is None:
                 if self._worker is not None:
                     self._worker.wake_all()

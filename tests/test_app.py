@@ -488,6 +488,38 @@ def test_result_of_a_closed_app_leaves_nothing():
     assert asyncio.run(main()) == set()
 
 
+def test_a_store_that_breaks_while_it_is_watched(caplog, monkeypatch):
+    """Whatever a store raises when it is asked what changed, it is asked again."""
+    asked = []
+
+    async def body(app):
+        async def changed():
+            asked.append(1)
+            if len(asked) == 1:
+                raise ZeroDivisionError
+            await asyncio.get_running_loop().create_future()
+
+        monkeypatch.setattr(app.store, "changed", changed)
+        monkeypatch.setattr("edda.app.BREATH_SECONDS", 0.001)
+        app._watcher.cancel()
+        app._watcher = None
+        app._watch()
+        while len(asked) < 2:
+            await asyncio.sleep(0.001)
+
+    run(body)
+    assert "Cannot see what others change" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("retention", "seconds"),
+    [(timedelta(microseconds=1), 0.1), (timedelta(minutes=1), 6), (timedelta.max, 3600)],
+)
+def test_old_events_are_looked_for_with_pauses(retention, seconds):
+    """A tenth of the retention passes in between, at most an hour, and never next to nothing."""
+    assert EddaApp(db_url="memory://", retention=retention).expiry_seconds == seconds
+
+
 @pytest.mark.parametrize("url", ["memory://", "sqlite:///{}/edda.db"])
 def test_an_app_on_two_event_loops(tmp_path, url):
     """An app that is opened again on another event loop works as it did: locks, outbox and all."""

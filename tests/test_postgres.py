@@ -778,6 +778,45 @@ def test_a_broken_connection_leaves_nothing_half_done(postgres):
     assert "call may be repeated" in str(errors[0])
 
 
+@pytest.mark.parametrize(
+    "payload", ["", "no JSON", "5", "{}", "[]", '["other", 1]', '["a", {}, 2, 3]']
+)
+def test_a_notification_that_cannot_be_read_is_taken_for_any(postgres, payload):
+    """What somebody else says on our channel, or a later version, may mean anything."""
+    heard = []
+
+    async def scenario():
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: heard.append(context))
+        async with opened(postgres) as store:
+            await store.changed()  # the first: it listens now
+            await run_sql(postgres, f"NOTIFY \"edda:{schema_of(postgres)}\", '{payload}'")
+            return await asyncio.wait_for(store.changed(), 5)
+
+    assert (asyncio.run(scenario()), heard) == (None, [])
+
+
+def test_a_store_that_cannot_be_opened_to_the_end_is_closed(postgres, monkeypatch):
+    """When the last step of opening fails no connection stays, and it can be opened again."""
+
+    async def scenario():
+        store = PostgresStore(postgres, SystemClock())
+        with monkeypatch.context() as patch:
+            patch.setattr(store, "next_due", failing)
+            with pytest.raises(ZeroDivisionError):
+                await store.open()
+        with pytest.raises(StoreError, match="is not open"):
+            await store.find()
+        await store.open()
+        found = await store.find()
+        await store.close()
+        return found
+
+    async def failing(_):
+        raise ZeroDivisionError
+
+    assert asyncio.run(scenario()) == []
+
+
 def test_an_unreadable_history_blocks_nobody(postgres):
     """An instance whose stored history cannot be read is parked, and the others are claimed."""
     spoil = f"UPDATE {schema_of(postgres)}.event SET head = '{{}}' WHERE instance = 2"

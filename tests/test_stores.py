@@ -15,6 +15,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -29,7 +30,7 @@ from edda.errors import HistoryFormatError, StoreError, StoreUnavailableError, S
 from edda.events import Envelope
 from edda.history import Asked, Finished, Started
 from edda.ports import Commit, NewInstance, Status, Subscription, Wait
-from edda.stores import postgres_database, sqlite_file
+from edda.stores import postgres_database, sqlite, sqlite_file
 from edda.stores.memory import MemoryStore
 from edda.stores.postgres_rows import statements
 from edda.stores.sqlite import DirectSqliteStore, SqliteStore
@@ -613,6 +614,38 @@ async def forget(path):
     await store.open()
     await store.create(new("a"))
     sys.modules["kept"] = store
+
+
+def test_an_opening_that_is_given_up_leaves_no_connection(tmp_path, monkeypatch):
+    """Whoever is cancelled while a file is opened leaves it closed, and may open it again."""
+    made, may_go = [], threading.Event()
+
+    class Slow(sqlite_file.SqliteFile):
+        def __init__(self, *arguments):
+            may_go.wait(10)
+            super().__init__(*arguments)
+            made.append(self)
+
+    monkeypatch.setattr(sqlite, "SqliteFile", Slow)
+
+    async def scenario():
+        store = SqliteStore(tmp_path / "edda.db", SystemClock())
+        opening = asyncio.create_task(store.open())
+        await asyncio.sleep(0.01)
+        opening.cancel()
+        may_go.set()
+        with pytest.raises(asyncio.CancelledError):
+            await opening
+        await store.open()
+        found = await store.find()
+        await store.close()
+        return found
+
+    assert asyncio.run(scenario()) == []
+    assert len(made) == 2
+    for one in made:
+        with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+            one.connection.execute("SELECT 1")
 
 
 def test_an_unreadable_history_blocks_nobody(tmp_path):

@@ -146,7 +146,12 @@ class SqliteStore(SqliteMethods):
     async def open(self) -> None:
         """Connect and make the schema. Raises `StoreError` when the file cannot be used."""
         if self._connection is None:
-            file = await asyncio.to_thread(SqliteFile, self._path, self._clock)
+            opening = asyncio.ensure_future(asyncio.to_thread(SqliteFile, self._path, self._clock))
+            try:
+                file = await asyncio.shield(opening)
+            except asyncio.CancelledError:
+                opening.add_done_callback(_close_it)
+                raise
             connection = _in_daemon_thread(
                 lambda: aiosqlite.Connection(lambda: file.connection, 64)
             )
@@ -280,6 +285,12 @@ class SqliteStore(SqliteMethods):
                 _settle(asked.answer, outcome, error)
         if (self._alone or self._asked) and self._opened is None:
             self._start_hop()
+
+
+def _close_it(opening: "asyncio.Future[SqliteFile]") -> None:
+    """Close what was opened for somebody who has gone."""
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().close()
 
 
 def _settle(answer: asyncio.Future[Any], outcome: Any, error: BaseException | None) -> None:
