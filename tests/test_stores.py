@@ -5,6 +5,7 @@ Run as a program, this module is the other process of some tests: `python test_s
 
 import asyncio
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -20,6 +21,7 @@ import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -34,6 +36,7 @@ from edda.stores import postgres_database, sqlite, sqlite_file
 from edda.stores.memory import MemoryStore
 from edda.stores.postgres_rows import statements
 from edda.stores.sqlite import DirectSqliteStore, SqliteStore
+from edda.stores.sqlite_file import SqliteFile
 from edda.stores.sqlite_rows import SQL
 from edda_testkit import contract
 from tests.read_only import can_be_read_only, read_only
@@ -302,6 +305,27 @@ def test_tables_of_the_same_file_are_left_alone(tmp_path):
     asyncio.run(create_one(path))
     with contextlib.closing(sqlite3.connect(path)) as connection:
         assert connection.execute("SELECT x FROM orders").fetchall() == [(1,)]
+
+
+@pytest.mark.parametrize("after", range(4))
+def test_another_process_makes_the_schema_in_between(tmp_path, monkeypatch, after):
+    """Two that open a new file at once agree, wherever one of them comes in between."""
+    path, connect = tmp_path / "edda.db", sqlite3.connect
+    statements = []
+
+    class Interrupted(sqlite3.Connection):
+        def execute(self, statement, *values):
+            rows = super().execute(statement, *values).fetchall()
+            statements.append(statement)
+            if len(statements) == after + 1:
+                monkeypatch.setattr(sqlite3, "connect", connect)
+                SqliteFile(path, SystemClock()).close()
+            return SimpleNamespace(fetchone=lambda: rows[0])
+
+    monkeypatch.setattr(sqlite3, "connect", functools.partial(connect, factory=Interrupted))
+    SqliteFile(path, SystemClock()).close()
+    assert len(statements) > after
+    asyncio.run(create_one(path))
 
 
 def test_a_read_only_file_is_refused(tmp_path, monkeypatch):

@@ -151,9 +151,12 @@ class SqliteFile:
 
     def _version(self) -> int:
         """The schema's version, 0 when there is none yet."""
-        found: int = self.connection.execute("PRAGMA user_version").fetchone()[0]
-        tables = "SELECT count(*) FROM sqlite_master WHERE name = 'edda_instance'"
-        is_ours = self.connection.execute(tables).fetchone()[0] == 1
+        # One statement, so that nobody makes the schema between two.
+        found, tables = self.connection.execute(
+            "SELECT user_version, (SELECT count(*) FROM sqlite_master WHERE name = 'edda_instance')"
+            " FROM pragma_user_version"
+        ).fetchone()
+        is_ours = tables == 1
         if is_ours and found != VERSION:
             raise StoreVersionError(str(self.path), found, VERSION)
         if is_ours != (found > 0):
@@ -162,7 +165,7 @@ class SqliteFile:
                 f"`PRAGMA user_version` as we do (found {found}). Nothing was changed. Give Edda "
                 f"a file of its own."
             )
-        return found
+        return int(found)
 
     def _switch_to_wal(self) -> None:
         # SQLite does not wait for this lock itself when two processes make one file at once.
