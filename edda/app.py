@@ -10,7 +10,6 @@ import base64
 import importlib
 import json
 import logging
-import math
 import os
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from dataclasses import replace
@@ -23,6 +22,16 @@ from cloudevents.core.v1.event import CloudEvent
 from edda import current
 from edda.announcing import Announcer
 from edda.attempt import DirectActivities
+from edda.callers import (
+    check_known,
+    check_numbers,
+    check_page,
+    check_retention,
+    check_timeout,
+    check_wanted,
+    check_workflow,
+    status_of,
+)
 from edda.channel import message_of
 from edda.codec import Value, decode_error, encode_error, resolve, text_fault
 from edda.commands import Cancellation, Failure, Outcome, Result
@@ -73,6 +82,8 @@ __all__ = ["EddaApp"]
 
 logger = logging.getLogger("edda.app")
 
+BREATH_SECONDS = 1.0  # before a store that does not answer is asked again what changed
+
 Scope = MutableMapping[str, Any]
 
 
@@ -112,7 +123,8 @@ class EddaApp:
         activities: Activities | None = None,
         sender: Sender | None = None,
     ) -> None:
-        _check_numbers(
+        check_retention(retention)
+        check_numbers(
             max_concurrent=max_concurrent,
             max_body_bytes=max_body_bytes,
             lease_seconds=lease_seconds,
@@ -139,7 +151,7 @@ class EddaApp:
         for one in workflows or ():
             self.bind(one)
         self._worker: Worker | None = None
-        self.retention = _checked_retention(retention)
+        self.retention = retention
         self.relay = Relay(self.store, self.clock, self.send)
         self._outbox_enabled = outbox_enabled
         self._expiry: asyncio.Task[None] | None = None
@@ -265,7 +277,7 @@ class EddaApp:
 
     def bind(self, workflow: Workflow[..., Any]) -> None:
         """Let a workflow's name mean it in this app. Raises `DuplicateWorkflowError`."""
-        _check_workflow(workflow)
+        check_workflow(workflow)
         known = self._workflows.setdefault(workflow.name, workflow)
         if known is workflow:
             return
@@ -274,7 +286,8 @@ class EddaApp:
         self._workflows[workflow.name] = workflow  # the same function, made anew by its closure
 
     def replace(self, workflow: Workflow[..., Any]) -> None:
-        """Deploy other code under a name that is known already."""
+        """Deploy other code under a name that is known already. Raises `ArgumentError`."""
+        check_workflow(workflow)
         self._workflows[workflow.name] = workflow
 
     def resolve(self, name: str) -> Workflow[..., Any]:
@@ -309,7 +322,7 @@ class EddaApp:
         The same `instance_id` with the same arguments starts once. Raises `ArgumentError`,
         `InstanceExistsError`, `StoreUnavailableError`.
         """
-        _check_workflow(workflow)
+        check_workflow(workflow)
         check_id("start", "instance_id", instance_id)
         arguments = workflow.parameters.accept(args, kwargs)
         wanted = instance_id or f"{workflow.name}-{self.clock.entropy(128):032x}"
@@ -357,6 +370,7 @@ class EddaApp:
 
     async def instance(self, instance_id: str) -> Instance:
         """One instance. Raises `InstanceNotFoundError`."""
+        check_known(instance_id)
         found = await self.store.instance(instance_id)
         if found is None:
             raise InstanceNotFoundError(instance_id)
@@ -368,6 +382,7 @@ class EddaApp:
 
     async def history(self, instance_id: str) -> list[Event]:
         """The events of an instance, oldest first. Raises `InstanceNotFoundError`."""
+        check_known(instance_id)
         events = await self.store.history(instance_id)
         if not events:
             raise InstanceNotFoundError(instance_id)
@@ -381,8 +396,10 @@ class EddaApp:
         limit: int = 100,
         after: str | None = None,
     ) -> list[Instance]:
-        """Instances by id, at most `limit`, those after the id `after`."""
-        wanted = None if status is None else Status(status)
+        """Instances by id, at most `limit`, those after the id `after`. Raises `ArgumentError`."""
+        check_page("find", limit=limit)
+        check_wanted("find", workflow=workflow, after=after)
+        wanted = status_of("find", status)
         return await self.store.find(status=wanted, workflow=workflow, limit=limit, after=after)
 
     async def cancel(self, instance_id: str) -> bool:
@@ -390,6 +407,7 @@ class EddaApp:
 
         Raises `InstanceNotFoundError`.
         """
+        check_known(instance_id)
         asked = await self.store.request_cancel(instance_id)
         if not asked:
             await self.instance(instance_id)
@@ -399,6 +417,8 @@ class EddaApp:
 
     async def retry(self, instance_id: str | None = None) -> int:
         """Try stuck instances again, one or all; how many."""
+        if instance_id is not None and text_fault(instance_id):
+            return 0  # there is none
         count = await self.store.retry_stuck(instance_id)
         if self._worker is not None:
             self._worker.wake_all()
@@ -410,8 +430,8 @@ class EddaApp:
         Raises `ResultTimeout`, `WorkflowFailed` (its cause is the workflow's exception),
         `WorkflowCancelled`, `WorkflowStuck` or `InstanceNotFoundError`.
         """
-        if timeout is not None and math.isnan(timeout):
-            raise ArgumentError("result", [f"timeout must be a number of seconds, got {timeout}"])
+        check_timeout("result", timeout)
+        check_known(instance_id)
         try:
             async with asyncio.timeout(timeout):
                 return await self._awaited(instance_id)
@@ -449,7 +469,9 @@ class EddaApp:
         if instance.outcome is not None:
             return self._value_of(instance.id, instance.workflow, instance.outcome)
         if instance.problem is not None:
-            raise WorkflowStuck(instance.id, decode_error(instance.problem))
+            problem = decode_error(instance.problem)
+            # One that has ended in a way that cannot be read here is not stuck.
+            raise problem if instance.status.is_final else WorkflowStuck(instance.id, problem)
         raise ResultTimeout(instance.id, instance.status, None)
 
     def _value_of(self, instance_id: str, workflow: str, outcome: Outcome) -> Any:
@@ -579,10 +601,12 @@ class EddaApp:
 
     async def expired_messages(self, *, limit: int = 100, after: int = 0) -> list[Expired]:
         """Events that expired and that no instance ever took, by position, those after one."""
+        check_page("expired_messages", limit=limit, after=after)
         return await self.store.expired(limit=limit, after=after)
 
     async def pending_events(self, *, limit: int = 100, after: int = 0) -> list[Outgoing]:
         """Events of the outbox that are not posted yet, with the last error of each."""
+        check_page("pending_events", limit=limit, after=after)
         return await self.store.outgoing(limit=limit, after=after)
 
     async def expire(self) -> int:
@@ -593,10 +617,14 @@ class EddaApp:
             return 0  # kept for ever: nothing is as old as that
         return await self.store.expire(before)
 
+    @property
+    def expiry_seconds(self) -> float:
+        """How long nobody looks for expired events, after each look."""
+        return min(3600.0, max(0.1, self.retention.total_seconds() / 10))
+
     async def _expire_for_ever(self) -> None:
-        period = min(3600.0, self.retention.total_seconds() / 10)
         while True:
-            await asyncio.sleep(period)
+            await asyncio.sleep(self.expiry_seconds)
             try:
                 await self.expire()
             except StoreError as error:
@@ -638,7 +666,10 @@ class EddaApp:
                 changed = await self.store.changed()
             except StoreError as error:
                 logger.warning("Cannot see what others change: %s", error)
-                await asyncio.sleep(1)
+                await asyncio.sleep(BREATH_SECONDS)
+            except Exception:  # goes to the log: who stops looking hears of nothing any more
+                logger.exception("Cannot see what others change")
+                await asyncio.sleep(BREATH_SECONDS)
             if changed is None:
                 if self._worker is not None:
                     self._worker.wake_all()
@@ -669,6 +700,14 @@ class EddaApp:
             raise NoAppError(
                 call, "Open the app first: `async with app:`, or `await app.initialize()`."
             )
+        if self.is_stranded:
+            raise StrandedAppError(self.service_name)
+        if self._worker is not None and self._loop is not asyncio.get_running_loop():
+            raise NoAppError(
+                call,
+                "The app is open on another event loop, in another thread. Await the call there, "
+                "for example by asyncio.run_coroutine_threadsafe, or from an `async def` activity.",
+            )
 
 
 _Ended = tuple[str, Outcome]  # the workflow of an instance, and how that has ended
@@ -679,33 +718,6 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
         return asyncio.get_running_loop()
     except RuntimeError:  # in a simulation there is none
         return None
-
-
-def _check_workflow(workflow: object) -> None:
-    if not isinstance(workflow, Workflow):
-        raise ArgumentError(
-            "EddaApp", [f"expected a function decorated with @workflow, got {workflow!r}"]
-        )
-
-
-def _checked_retention(retention: object) -> timedelta:
-    if not isinstance(retention, timedelta) or retention <= timedelta(0):
-        problem = f"retention must be a positive timedelta, got {sentence(retention)}"
-        raise ArgumentError("EddaApp", [problem])
-    return retention
-
-
-def _check_numbers(**options: object) -> None:
-    whole = ("max_concurrent", "max_body_bytes")
-    problems = []
-    for name, value in options.items():
-        is_number = isinstance(value, int if name in whole else int | float)
-        most = 1e9 if name == "lease_seconds" else math.inf  # an instant that can be stored
-        if not is_number or isinstance(value, bool) or not 0 < value < most:  # type: ignore[operator]
-            kind = "a whole number" if name in whole else "a number"
-            problems.append(f"{name} must be {kind} above 0, got {sentence(value)}")
-    if problems:
-        raise ArgumentError("EddaApp", problems)
 
 
 def _mapped_data(event: Mapping[str, Any]) -> Any:

@@ -28,7 +28,7 @@ from edda.history import as_document
 from edda.ports import Instance, Status
 from edda.serving import serve, work
 from edda.targets import Trouble, database_url
-from edda.timeline import clock_text, instance_view, outcome_text, table, timeline
+from edda.timeline import clock_text, instance_view, outcome_text, table, timeline, visible
 
 __all__ = ["main"]
 
@@ -116,7 +116,6 @@ Try a stuck instance again, after code that fits its history was deployed.
   edda retry payment_workflow-5d1c
 """
 
-
 COMPLETION = """\
 Print a script that lets a shell complete commands and options.
 
@@ -149,8 +148,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2 if isinstance(error, StoreUrlError) else 1
     except KeyboardInterrupt:
         return 1  # stopped by hand before it was done
-    except BrokenPipeError:
-        # Whoever read the output (`head`) has enough; flushing at exit must not complain.
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError):  # then whoever reads it (`head`) has enough
+            print(f"edda: {error}", file=sys.stderr)
+        # Flushing at exit must not complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
 
@@ -257,7 +258,7 @@ def _add_instance(parser: argparse.ArgumentParser) -> None:
 
 
 def _count(text: str) -> int:
-    if not text.isdecimal() or not int(text):
+    if not text.isdecimal() or not 0 < int(text) < 2**63:  # what a database counts to
         raise argparse.ArgumentTypeError(f"expected a number from 1 up, got {text!r}")
     return int(text)
 
@@ -275,9 +276,8 @@ def _run(
     command: Callable[[EddaApp, argparse.Namespace], Awaitable[int]],
 ) -> Callable[[argparse.Namespace], int]:
     async def opened(arguments: argparse.Namespace) -> int:
-        async with EddaApp(
-            "edda-cli", database_url(arguments.db, arguments.app), worker=False
-        ) as app:
+        url = database_url(arguments.db, arguments.app)
+        async with EddaApp("edda-cli", url, worker=False) as app:
             return await command(app, arguments)
 
     return lambda arguments: asyncio.run(opened(arguments))
@@ -306,11 +306,11 @@ async def _show(app: EddaApp, arguments: argparse.Namespace) -> int:
         _print_json(view | {"history": as_document(instance.id, events)})
         return 0
     width = arguments.width or shutil.get_terminal_size((120, 24)).columns
-    print(f"{instance.id}  {instance.status.value}\n")
+    print(f"{visible(instance.id)}  {instance.status.value}\n")
     print(timeline(events, relative=arguments.relative, width=width))
     if instance.problem is not None:
         print(f"\nstuck since {clock_text(instance.updated_at)}:")
-        print(json.loads(instance.problem)["message"])
+        print(*map(visible, json.loads(instance.problem)["message"].splitlines()), sep="\n")
     elif not instance.status.is_final:
         print(f"\n{outcome_text(instance)}")
     return 0

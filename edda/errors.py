@@ -140,16 +140,17 @@ class AmbiguousAppError(EddaError, RuntimeError):
         )
 
 
-class StrandedAppError(EddaError, RuntimeError):
-    """An app is opened again that was never shut down, and whose event loop is closed."""
+class StrandedAppError(NoAppError):
+    """An app is used, or opened again, whose event loop was closed while it was open."""
 
     code = "E108"
 
     def __init__(self, service: str) -> None:
-        super().__init__(
+        RuntimeError.__init__(
+            self,
             f"The app {service!r} was opened on an event loop that has been closed since, with its "
             f"worker and connections. What was stored is there. Use `async with app:`, or await "
-            f"app.shutdown() before the loop ends; here, make a new EddaApp."
+            f"app.shutdown() before the loop ends; here, make a new EddaApp.",
         )
 
 

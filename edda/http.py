@@ -57,6 +57,8 @@ RETRY_AFTER_SECONDS = 1
 # How much of a body that is too long is read yet, in times of the limit, and for how long.
 DISCARDED, DISCARD_SECONDS = 8, 2.0
 
+DIGITS = 18  # of a length that any limit could allow
+
 
 class Host(Protocol):
     """What an app is to its HTTP door."""
@@ -303,7 +305,8 @@ class _Door:
         limit = self._host.max_body_bytes
         declared = request.headers.get("content-length", "")
         body, stream = bytearray(), request.stream()
-        is_announced = declared.isdigit() and int(declared) > limit
+        is_number = declared.isascii() and declared.isdigit()  # which int() may refuse as too long
+        is_announced = is_number and (len(declared) > DIGITS or int(declared) > limit)
         if not is_announced:
             async for chunk in stream:
                 body += chunk

@@ -99,6 +99,8 @@ def _check_address(host: str, port: int) -> None:
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         socket.create_server(address[:2], family=family).close()
+    except UnicodeError as error:
+        raise Trouble(f"Cannot listen: {host!r} is no name of a host. {cure}", 1) from error
     except OSError as error:
         match error.errno:
             case errno.EADDRINUSE:

@@ -6,6 +6,7 @@ Every mistake is a sentence with its cure and an exit code. Absent: opening what
 import contextlib
 import importlib
 import os
+import sqlite3
 import sys
 import traceback
 from pathlib import Path
@@ -14,6 +15,8 @@ from typing import Any
 from edda.app import EddaApp
 
 __all__ = ["Trouble", "app_of", "database_url"]
+
+TABLES = "SELECT count(*) FROM sqlite_master WHERE name = 'edda_instance'"
 
 
 class Trouble(Exception):  # noqa: N818 - what the user is told
@@ -91,4 +94,24 @@ def database_url(db: str | None, app: str | None) -> str:
             f"it when it runs first; mend the name, or start the app.",
             2,
         )
+    if url.startswith("sqlite:///") and not _is_used(file):
+        raise Trouble(
+            f"No app has used {file} yet: it has no tables of Edda. An app makes them when it "
+            f"runs first; mend the name, or start the app.",
+            2,
+        )
     return url
+
+
+def _is_used(file: Path) -> bool:
+    """Whether there are tables of Edda in a file, as far as a look can tell that changes nothing.
+
+    What is no database, or damaged, or locked, is for the store to say.
+    """
+    try:
+        with contextlib.closing(
+            sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)
+        ) as found:
+            return bool(found.execute(TABLES).fetchone()[0])
+    except (sqlite3.Error, OSError, ValueError):
+        return True

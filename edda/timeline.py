@@ -55,6 +55,7 @@ __all__ = [
     "outcome_text",
     "table",
     "timeline",
+    "visible",
 ]
 
 GLYPHS = {
@@ -166,7 +167,7 @@ def outcome_text(instance: Instance) -> str:
         case outcome:
             return _outcome(outcome)
     if instance.problem is not None:
-        return f"stuck: {_error(instance.problem)}"
+        return f"{instance.status.value}: {_error(instance.problem)}"
     waits = ", ".join(wait.type for wait in instance.waits)
     due = "" if instance.due is None else clock_text(instance.due)
     match instance.status:
@@ -179,8 +180,18 @@ def outcome_text(instance: Instance) -> str:
 
 def table(rows: Sequence[Sequence[str]], width: int) -> str:
     """Rows of cells as aligned columns; lines are cut to `width`."""
-    columns = [_left(list(cells)) for cells in zip(*rows, strict=True)]
+    columns = [_left([visible(cell) for cell in cells]) for cells in zip(*rows, strict=True)]
     return "\n".join(_cut("  ".join(cells).rstrip(), width) for cells in zip(*columns, strict=True))
+
+
+def visible(text: str) -> str:
+    """The text on one line, with what a terminal would obey (controls, bidi) shown as escapes."""
+    return _OBEYED.sub(lambda found: ascii(found.group())[1:-1], text)
+
+
+_OBEYED = re.compile(
+    "[\\x00-\\x1f\\x7f-\\x9f\\u200e\\u200f\\u202a-\\u202e\\u2066-\\u2069\\ud800-\\udfff]"
+)
 
 
 def clock_text(at: datetime) -> str:
@@ -402,6 +413,7 @@ def _is_broad(char: str) -> bool:
 
 def _cut(text: str, room: int) -> str:
     """At most `room` columns of the text, and at least one."""
+    text = visible(text)
     if _wide(text) <= room:
         return text
     taken = text[: max(room - 1, 0)]

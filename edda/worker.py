@@ -306,9 +306,10 @@ class Worker:
             self._follow(await turn.begin(), turn, run)
         while run.last is None:
             await self._something(turn, run)
-            if run.broken is not None:
-                raise run.broken
             async with run.lock:
+                # What the turn has in hand then is an answer without what was written with it.
+                if run.broken is not None:
+                    raise run.broken
                 if run.answers and not turn.is_over:
                     self._follow(await turn.answer(*run.answers.pop(0)), turn, run)
                 elif run.is_poked and not turn.is_over:
@@ -373,7 +374,7 @@ class Worker:
         The turn does nothing else meanwhile: its own commits could not get at the store.
         """
         async with run.lock:
-            if call.id not in turn.in_flight:
+            if call.id not in turn.in_flight or run.broken is not None:
                 return None
             async with self._store.inner.transaction() as transaction:
                 mine = replace(call, connection=transaction.connection)

@@ -1,6 +1,7 @@
 """The app: what callers are told, above all when something is wrong."""
 
 import asyncio
+import contextlib
 import sys
 from contextvars import Context
 from datetime import timedelta
@@ -29,7 +30,9 @@ from edda.errors import (
     AmbiguousAppError,
     DefinitionError,
     DuplicateWorkflowError,
+    EddaError,
     NoAppError,
+    StoreError,
     StoreUnavailableError,
     StoreUrlError,
     StrandedAppError,
@@ -504,6 +507,38 @@ def test_result_of_a_closed_app_leaves_nothing():
     assert asyncio.run(main()) == set()
 
 
+def test_a_store_that_breaks_while_it_is_watched(caplog, monkeypatch):
+    """Whatever a store raises when it is asked what changed, it is asked again."""
+    asked = []
+
+    async def body(app):
+        async def changed():
+            asked.append(1)
+            if len(asked) == 1:
+                raise ZeroDivisionError
+            await asyncio.get_running_loop().create_future()
+
+        monkeypatch.setattr(app.store, "changed", changed)
+        monkeypatch.setattr("edda.app.BREATH_SECONDS", 0.001)
+        app._watcher.cancel()
+        app._watcher = None
+        app._watch()
+        while len(asked) < 2:
+            await asyncio.sleep(0.001)
+
+    run(body)
+    assert "Cannot see what others change" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("retention", "seconds"),
+    [(timedelta(microseconds=1), 0.1), (timedelta(minutes=1), 6), (timedelta.max, 3600)],
+)
+def test_old_events_are_looked_for_with_pauses(retention, seconds):
+    """A tenth of the retention passes in between, at most an hour, and never next to nothing."""
+    assert EddaApp(db_url="memory://", retention=retention).expiry_seconds == seconds
+
+
 @pytest.mark.parametrize("url", ["memory://", "sqlite:///{}/edda.db"])
 def test_an_app_on_two_event_loops(tmp_path, url):
     """An app that is opened again on another event loop works as it did: locks, outbox and all."""
@@ -614,3 +649,204 @@ def test_an_id_that_no_store_keeps_is_refused(id):
         return await app.find()
 
     assert run(body) == []
+
+
+# ---- What callers hand in ----------------------------------------------------------------------
+
+URLS = ["memory://", "sqlite:///{}/edda.db"]
+NO_IDS = ["a\0b", "\ud800", 5, None, "", ["x"]]
+
+
+def on(url, body):
+    """Run `body(app)` on an app of this database."""
+
+    async def main():
+        async with EddaApp("asked", url, workflows=[adding]) as app:
+            return await asyncio.wait_for(body(app), 10)
+
+    return asyncio.run(main())
+
+
+async def told(call):
+    with pytest.raises(ArgumentError) as caught:
+        await call
+    return caught.value.problems
+
+
+def wrong_pages(url):
+    """What each wrong way to ask for a page is told."""
+
+    async def body(app):
+        pages = (app.find, app.expired_messages, app.pending_events)
+        limits = [
+            await told(page(limit=limit))
+            for limit in (-1, 10**30, "3", 2.5, True)
+            for page in pages
+        ]
+        positions = [
+            await told(page(after=after)) for after in (-1, 10**30, "x") for page in pages[1:]
+        ]
+        wanted = ({"after": 5}, {"after": "\ud800"}, {"after": "a\0"}, {"workflow": adding})
+        others = [await told(app.find(**one)) for one in (*wanted, {"status": "over"})]
+        return limits, positions, others, [await page(limit=0) for page in pages]
+
+    return on(url, body)
+
+
+def judge_pages(found):
+    limits, positions, others, empty = found
+    wanted = "limit must be a whole number from 0 to 9223372036854775807, got"
+    assert limits == [
+        [f"{wanted} {value}"]
+        for value in ("-1", f"{10**30}", "'3'", "2.5", "True")
+        for _ in range(3)
+    ]
+    assert [one[0].partition(",")[0] for one in positions] == [
+        "after must be a whole number from 0 to 9223372036854775807"
+    ] * 6
+    assert [one[0] for one in others[:3]] == [
+        "after must be a non-empty string, got 5",
+        "after has a NUL or half of a surrogate pair, which no store keeps: '\\ud800'",
+        "after has a NUL or half of a surrogate pair, which no store keeps: 'a\\x00'",
+    ]
+    assert others[3][0].startswith("workflow must be a non-empty string, got <Workflow 'adding'")
+    assert others[4] == [
+        "status must be one of pending, running, waiting_for_event, waiting_for_timer, "
+        "waiting_for_message, waiting_for_retry, compensating, completed, failed, cancelled, "
+        "stuck, got 'over'"
+    ]
+    assert empty == [[], [], []]
+
+
+@pytest.mark.parametrize("url", URLS)
+def test_a_page_that_cannot_be_is_refused(tmp_path, url):
+    """Limits, positions, names and statuses that mean nothing are refused, alike on every store."""
+    judge_pages(wrong_pages(url.format(tmp_path)))
+
+
+def test_a_page_that_cannot_be_is_refused_on_postgres(postgres):
+    """The same on PostgreSQL."""
+    judge_pages(wrong_pages(postgres))
+
+
+def missing(url):
+    """Which of these is found, by whatever asks for one."""
+
+    async def body(app):
+        asks = (app.instance, app.status, app.history, app.cancel, app.result)
+        kinds = []
+        for ask in asks:
+            for id in NO_IDS:
+                with pytest.raises(EddaError) as caught:
+                    await ask(id)
+                kinds.append(type(caught.value))
+        return set(kinds), [await app.retry(id) for id in NO_IDS if id is not None]
+
+    return on(url, body)
+
+
+@pytest.mark.parametrize("url", URLS)
+def test_what_can_be_no_id_is_not_there(tmp_path, url):
+    """Whatever no store could keep as an id names no instance, and is no error of the store."""
+    assert missing(url.format(tmp_path)) == ({InstanceNotFoundError}, [0] * 5)
+
+
+def test_what_can_be_no_id_is_not_there_on_postgres(postgres):
+    """The same on PostgreSQL."""
+    assert missing(postgres) == ({InstanceNotFoundError}, [0] * 5)
+
+
+@pytest.mark.parametrize("timeout", ["5", timedelta(seconds=5), 10**400, float("nan"), True])
+def test_a_timeout_is_a_number(timeout):
+    """A timeout that is no number of seconds is refused."""
+
+    async def body(app):
+        return await told(app.result("x", timeout=timeout))
+
+    ((problem,),) = (run(body),)
+    assert problem.startswith("timeout must be a number of seconds, got ")
+
+
+def test_what_replaces_a_workflow_is_one():
+    """Only a workflow can be deployed in place of one."""
+    with pytest.raises(ArgumentError, match="expected a function decorated with @workflow, got 5"):
+        EddaApp(db_url="memory://").replace(5)
+
+
+# ---- Event loops -------------------------------------------------------------------------------
+
+
+def calls_from_another_loop(url):
+    """What an app answers to those on other event loops, and whether it goes on."""
+
+    @activity
+    def asks(ctx) -> str:
+        async def outside():
+            for call in (app.find, app.retry, app.pending_events):
+                with contextlib.nullcontext() if "memory" in url else pytest.raises(StoreError):
+                    await call()
+            with pytest.raises(EddaError) as caught:
+                await app.start(adding, 1)
+            return str(caught.value)
+
+        return asyncio.run(outside())
+
+    @workflow
+    async def asking(ctx) -> str:
+        return await asks(ctx)
+
+    app = EddaApp("loops", url, workflows=[adding, asking])
+
+    async def main():
+        async with app:
+            said = await app.result(await app.start(asking), timeout=5)
+            return said, await app.result(await app.start(adding, 1), timeout=5)
+
+    return asyncio.run(main())
+
+
+WRONG_LOOP = (
+    "adding.start() needs an app, and none is running here. The app is open on another event loop, "
+    "in another thread. Await the call there, for example by asyncio.run_coroutine_threadsafe, or "
+    "from an `async def` activity."
+)
+
+
+@pytest.mark.parametrize("url", URLS)
+def test_an_app_is_of_one_event_loop(tmp_path, url):
+    """A call on another event loop, as a plain activity could make, is refused; the app goes on."""
+    assert calls_from_another_loop(url.format(tmp_path)) == (WRONG_LOOP, 2)
+
+
+def test_an_app_is_of_one_event_loop_on_postgres(postgres):
+    """The same on PostgreSQL."""
+    assert calls_from_another_loop(postgres) == (WRONG_LOOP, 2)
+
+
+@pytest.mark.parametrize("url", URLS[1:])
+def test_a_store_is_of_one_event_loop(tmp_path, url):
+    """A store that is open says where it works, and what to do elsewhere."""
+    app = EddaApp("left", url.format(tmp_path), workflows=[adding], worker=False)
+    asyncio.run(app.initialize())
+    with pytest.raises(StoreError) as caught:
+        asyncio.run(app.find())
+    assert str(caught.value) == (
+        f"<SqliteStore: {tmp_path}/edda.db> was opened on another event loop, and works on that "
+        "one alone. Await the call there, for example by asyncio.run_coroutine_threadsafe, or open "
+        "an app here."
+    )
+    with pytest.raises(StoreError):
+        asyncio.run(app.store.transaction().__aenter__())
+
+
+@pytest.mark.parametrize("url", URLS)
+def test_an_app_left_open_by_a_loop_that_is_over(tmp_path, url):
+    """An app that nobody closed before its event loop ended says so, and does not hang."""
+    app = EddaApp("left", url.format(tmp_path), workflows=[adding])
+
+    async def main():
+        await app.start(adding, 1)
+
+    asyncio.run(app.initialize())
+    with pytest.raises(StrandedAppError, match="has been closed since"):
+        asyncio.run(main())

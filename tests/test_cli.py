@@ -5,21 +5,24 @@ as they are about signals.
 """
 
 import asyncio
+import contextlib
 import importlib
 import json
 import os
 import re
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
+import unicodedata
 import urllib.request
 from pathlib import Path
 
 import pytest
 
-from edda import EddaApp, WorkflowContext, wait_event, workflow
+from edda import EddaApp, WorkflowContext, WorkflowFailed, wait_event, workflow
 from edda.cli import main
 from edda.history import from_document
 
@@ -132,6 +135,77 @@ def test_ps_lists_instances(edda, database):
     assert rows[1][4] == 'completed with {"paid": 9.5}'
     assert rows[2][4] == "failed: ValueError: no money"
     assert rows[3][4].startswith("waits for paid, at most until 20")
+
+
+def test_what_is_printed_commands_no_terminal(edda, place):
+    """Control characters of ids and messages, which may be anybody's, are shown and not obeyed."""
+    id = "a\x1b[31m\n\x9b2J\u202eb"
+
+    @workflow
+    async def cli_colours(ctx: WorkflowContext) -> None:
+        raise ValueError("red \x1b[31m\x07")
+
+    async def fill():
+        async with EddaApp("cli-tests", "sqlite:///shop.db", workflows=[cli_colours]) as app:
+            await app.start(cli_colours, instance_id=id)
+            with contextlib.suppress(WorkflowFailed):
+                await app.result(id, timeout=10)
+
+    asyncio.run(fill())
+    shown = [edda("ps", "--db", "sqlite:///shop.db"), edda("show", id, "--db", "sqlite:///shop.db")]
+    text = "".join(out for _, out, _ in shown)
+    assert [code for code, _, _ in shown] == [0, 0]
+    assert [char for char in text if unicodedata.category(char) in ("Cc", "Cf")] == [
+        "\n"
+    ] * text.count("\n")
+    assert text.count(r"a\x1b[31m\n\x9b2J\u202eb") == 2
+    assert r"ValueError: red \x1b[31m\x07" in text
+
+
+def test_looking_changes_no_database_of_others(edda, place):
+    """`ps` on a database that no app has used says so, and makes no tables in it."""
+    with contextlib.closing(sqlite3.connect("theirs.db")) as connection:
+        connection.execute("CREATE TABLE theirs (x)")
+        connection.commit()
+    Path("empty.db").touch()
+    before = Path("theirs.db").read_bytes()
+    for name in ("theirs.db", "empty.db"):
+        code, out, err = edda("ps", "--db", f"sqlite:///{name}")
+        assert (code, out) == (2, "")
+        assert err == (
+            f"edda: No app has used {name} yet: it has no tables of Edda. An app makes them when "
+            f"it runs first; mend the name, or start the app.\n"
+        )
+    assert Path("theirs.db").read_bytes() == before
+    assert sorted(path.name for path in place.glob("*.db*")) == ["empty.db", "theirs.db"]
+
+
+def test_a_limit_is_one_that_a_database_can_count_to(edda, database):
+    """A limit of more digits than any database counts to is a usage error."""
+    code, _, err = edda("ps", "--db", database, "--limit", "9" * 20)
+    assert code == 2
+    assert "expected a number from 1 up, got '99999" in err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_output_that_cannot_be_written(place, database):
+    """A full disk behind the output is a sentence and exit code 1."""
+    command = [sys.executable, "-m", "edda", "ps", "--db", database]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "edda: [Errno 28] No space left on device\n")
+
+
+@pytest.mark.parametrize(
+    "url", ["postgresql://me:pass/word@h:5432/d", "postgresql://h:abc/d", "postgresql://[::1/d"]
+)
+def test_a_url_of_a_server_that_cannot_be_read(edda, url):
+    """A URL that is none, as with a password that is not quoted, is a usage error without it."""
+    code, _, err = edda("ps", "--db", url)
+    assert code == 2
+    assert "cannot be read" in err
+    assert "word" not in err
+    assert "Traceback" not in err
 
 
 def test_ps_lists_instances_for_scripts(edda, database):
@@ -551,6 +625,13 @@ def test_serve_says_that_an_address_is_not_here(edda, host):
     assert code == 1
     assert f"edda: Cannot listen: {host} is no address of this machine (" in err
     assert "Choose another with --host" in err
+
+
+def test_serve_says_that_a_host_has_no_name(edda, place):
+    """A host that is no name at all is a sentence, too."""
+    code, _, err = edda("serve", "shop.main:app", "--host", "a..b")
+    assert code == 1
+    assert "edda: Cannot listen: 'a..b' is no name of a host. Choose another with --host" in err
 
 
 def test_a_worker_that_would_run_nothing_says_so(edda, place):

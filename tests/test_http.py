@@ -744,6 +744,9 @@ def told_to_a_long_body(receive, headers):
         ([], 3 + 20),
         ([(b"content-length", b"1001")], 20),
         ([(b"content-length", b"1001"), (b"expect", b"100-continue")], 0),
+        ([(b"content-length", b"9" * 5000), (b"expect", b"100-continue")], 0),
+        ([(b"content-length", b"-1")], 3 + 20),
+        ([(b"content-length", "²".encode("latin-1"))], 3 + 20),
     ],
 )
 def test_a_long_body_is_not_read_to_its_end(headers, count):

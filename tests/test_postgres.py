@@ -35,7 +35,7 @@ from edda.history import Asked, Finished, Started
 from edda.ports import Changed, Commit, NewInstance, Status, Subscription, Wait
 from edda.stores import postgres_signals
 from edda.stores.postgres import PostgresStore
-from edda.stores.postgres_database import Database
+from edda.stores.postgres_database import VERSION, Database
 from edda_testkit import contract
 from tests.test_stores import takes_and_ends
 
@@ -606,7 +606,42 @@ def test_a_newer_version_is_left_alone(postgres):
     asyncio.run(scenario())
     error = fault(postgres)
     assert isinstance(error, StoreVersionError)
-    assert (error.found, error.known) == (7, 1)
+    assert (error.found, error.known) == (7, VERSION)
+
+
+def test_an_older_version_is_left_alone(postgres):
+    """A schema of an older version is refused by those that come later, and serves as it did."""
+    name = schema_of(postgres)
+
+    async def scenario():
+        async with opened(postgres) as running:
+            await run_sql(postgres, f"UPDATE {name}.version SET version = {VERSION - 1}")
+            with pytest.raises(StoreVersionError) as caught:
+                await Database(postgres).open()
+            await running.create(new("a"))
+            assert (await running.instance("a")).id == "a"
+        return caught.value
+
+    error = asyncio.run(scenario())
+    assert (error.found, error.known) == (VERSION - 1, VERSION)
+
+
+def test_functions_of_another_version_are_a_sentence(postgres):
+    """A process whose schema was made anew by another version says so, and has changed nothing."""
+    name = schema_of(postgres)
+
+    async def scenario():
+        async with opened(postgres) as store:
+            claimed = (await store.create(new("a", "me"))).claimed
+            other = f"ALTER FUNCTION {name}.commit RENAME TO commit_of_old"
+            await run_sql(postgres, other)
+            with pytest.raises(StoreError, match="another version of Edda has made it anew"):
+                await store.commit(step(claimed.lease, 1))
+            await run_sql(postgres, f"ALTER FUNCTION {name}.commit_of_old RENAME TO commit")
+            assert len(await store.history("a")) == 1
+            await store.commit(step(claimed.lease, 1))
+
+    asyncio.run(scenario())
 
 
 def test_a_schema_of_another_program_is_left_alone(postgres):
@@ -743,6 +778,45 @@ def test_a_broken_connection_leaves_nothing_half_done(postgres):
     assert "call may be repeated" in str(errors[0])
 
 
+@pytest.mark.parametrize(
+    "payload", ["", "no JSON", "5", "{}", "[]", '["other", 1]', '["a", {}, 2, 3]']
+)
+def test_a_notification_that_cannot_be_read_is_taken_for_any(postgres, payload):
+    """What somebody else says on our channel, or a later version, may mean anything."""
+    heard = []
+
+    async def scenario():
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: heard.append(context))
+        async with opened(postgres) as store:
+            await store.changed()  # the first: it listens now
+            await run_sql(postgres, f"NOTIFY \"edda:{schema_of(postgres)}\", '{payload}'")
+            return await asyncio.wait_for(store.changed(), 5)
+
+    assert (asyncio.run(scenario()), heard) == (None, [])
+
+
+def test_a_store_that_cannot_be_opened_to_the_end_is_closed(postgres, monkeypatch):
+    """When the last step of opening fails no connection stays, and it can be opened again."""
+
+    async def scenario():
+        store = PostgresStore(postgres, SystemClock())
+        with monkeypatch.context() as patch:
+            patch.setattr(store, "next_due", failing)
+            with pytest.raises(ZeroDivisionError):
+                await store.open()
+        with pytest.raises(StoreError, match="is not open"):
+            await store.find()
+        await store.open()
+        found = await store.find()
+        await store.close()
+        return found
+
+    async def failing(_):
+        raise ZeroDivisionError
+
+    assert asyncio.run(scenario()) == []
+
+
 def test_an_unreadable_history_blocks_nobody(postgres):
     """An instance whose stored history cannot be read is parked, and the others are claimed."""
     spoil = f"UPDATE {schema_of(postgres)}.event SET head = '{{}}' WHERE instance = 2"
@@ -758,6 +832,26 @@ def test_an_unreadable_history_blocks_nobody(postgres):
     claimed, parked = asyncio.run(scenario())
     assert (claimed, parked.status) == (["a", "c"], Status.STUCK)
     assert isinstance(decode_error(parked.problem), HistoryFormatError)
+
+
+def test_an_unreadable_end_hides_nobody(postgres):
+    """An instance whose last event cannot be read is listed with the others, and says so."""
+    spoil = f"UPDATE {schema_of(postgres)}.event SET head = '{{}}' WHERE seq = 1"
+
+    async def scenario():
+        async with opened(postgres) as store:
+            lease = (await store.create(new("a", "me"))).claimed.lease
+            await store.commit(step(lease, 1, Status.COMPLETED, release=True))
+            await store.create(new("b"))
+            await run_sql(postgres, spoil)
+            return await store.find(), await store.instance("a")
+
+    found, one = asyncio.run(scenario())
+    assert [(each.id, each.status) for each in found] == [("a", "completed"), ("b", "pending")]
+    assert (found[0], one.outcome) == (one, None)
+    assert isinstance(decode_error(one.problem), HistoryFormatError)
+    with pytest.raises(HistoryFormatError):
+        EddaApp(db_url="memory://").outcome_of(one)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,8 @@ Run as a program, this module is the other process of some tests: `python test_s
 
 import asyncio
 import contextlib
+import functools
+import hashlib
 import json
 import os
 import random
@@ -14,24 +16,30 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from edda import EddaApp, activity, workflow
 from edda.codec import decode_error
 from edda.commands import ActivityAsk, Result
 from edda.errors import HistoryFormatError, StoreError, StoreUnavailableError, StoreVersionError
 from edda.events import Envelope
 from edda.history import Asked, Finished, Started
 from edda.ports import Commit, NewInstance, Status, Subscription, Wait
-from edda.stores import sqlite_file
+from edda.stores import postgres_database, sqlite, sqlite_file
 from edda.stores.memory import MemoryStore
+from edda.stores.postgres_rows import statements
 from edda.stores.sqlite import DirectSqliteStore, SqliteStore
+from edda.stores.sqlite_file import SqliteFile
 from edda.stores.sqlite_rows import SQL
 from edda_testkit import contract
+from tests.read_only import can_be_read_only, read_only
 
 ROOT = Path(__file__).resolve().parents[1]
 CHECKS = contract.checks()
@@ -125,6 +133,23 @@ def test_the_contract_names_what_is_broken():
     ) in texts
 
 
+def test_the_contract_finds_who_ignores_a_renewal():
+    """A store that goes on reading a channel where it was is told so, by each check of it."""
+
+    class Clinging(DirectSqliteStore):
+        async def commit(self, commit):
+            return await super().commit(replace(commit, renewed=()))
+
+    with pytest.raises(ExceptionGroup) as caught:
+        contract.check_store(Clinging, is_durable=False, is_patient=False)
+    assert [str(error).partition(" ")[0] for error in caught.value.exceptions] == [
+        "a_renewed_subscription_begins_anew",
+        "a_renewing_commit_may_wait_at_once",
+        "renewing_forgets_what_an_earlier_wait_had",
+        "renewing_keeps_what_is_addressed_and_what_queues",
+    ]
+
+
 def test_every_check_says_its_law():
     """Checks have names of their own, laws that exist, and a sentence each."""
     checks = [check for _, check in contract.checks()]
@@ -179,6 +204,24 @@ def test_no_statement_reads_a_whole_table(name):
         plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {SQL[name]}", values)]
     scans = [line for line in plan if re.match(r"SCAN (edda|[a-z]$|[a-z] )", line)]
     assert [line for line in scans if "USING INDEX edda_instance_stuck" not in line] == []
+
+
+# By schema: its version, and what its text is without comments and space.
+SCHEMAS = {
+    "sqlite": (sqlite_file.VERSION, SQL["schema"], (2, "ddd45bd4ea83b0a7")),
+    "postgres": (postgres_database.VERSION, statements("edda")["schema"], (2, "e9984af81d05cbcb")),
+}
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_a_schema_that_changed_has_another_version(name):
+    """Tables and functions are of the version that a database says, in whichever release.
+
+    Raise VERSION when this fails, then write the new digest here. Nothing is migrated yet.
+    """
+    version, text, known = SCHEMAS[name]
+    bare = " ".join(re.sub(r"--.*", "", text).split())
+    assert (version, hashlib.sha256(bare.encode()).hexdigest()[:16]) == known
 
 
 # ---- Opening -----------------------------------------------------------------------------------
@@ -262,6 +305,27 @@ def test_tables_of_the_same_file_are_left_alone(tmp_path):
     asyncio.run(create_one(path))
     with contextlib.closing(sqlite3.connect(path)) as connection:
         assert connection.execute("SELECT x FROM orders").fetchall() == [(1,)]
+
+
+@pytest.mark.parametrize("after", range(4))
+def test_another_process_makes_the_schema_in_between(tmp_path, monkeypatch, after):
+    """Two that open a new file at once agree, wherever one of them comes in between."""
+    path, connect = tmp_path / "edda.db", sqlite3.connect
+    statements = []
+
+    class Interrupted(sqlite3.Connection):
+        def execute(self, statement, *values):
+            rows = super().execute(statement, *values).fetchall()
+            statements.append(statement)
+            if len(statements) == after + 1:
+                monkeypatch.setattr(sqlite3, "connect", connect)
+                SqliteFile(path, SystemClock()).close()
+            return SimpleNamespace(fetchone=lambda: rows[0])
+
+    monkeypatch.setattr(sqlite3, "connect", functools.partial(connect, factory=Interrupted))
+    SqliteFile(path, SystemClock()).close()
+    assert len(statements) > after
+    asyncio.run(create_one(path))
 
 
 def test_a_read_only_file_is_refused(tmp_path, monkeypatch):
@@ -576,6 +640,44 @@ async def forget(path):
     sys.modules["kept"] = store
 
 
+def test_an_opening_that_is_given_up_leaves_no_connection(tmp_path, monkeypatch):
+    """Whoever is cancelled while a file is opened leaves it closed, and may open it again."""
+    made, may_go = [], threading.Event()
+
+    class Slow(sqlite_file.SqliteFile):
+        def __init__(self, *arguments):
+            may_go.wait(10)
+            super().__init__(*arguments)
+            made.append(self)
+
+    monkeypatch.setattr(sqlite, "SqliteFile", Slow)
+
+    async def scenario():
+        store = SqliteStore(tmp_path / "edda.db", SystemClock())
+        opening = asyncio.create_task(store.open())
+        await asyncio.sleep(0.01)
+        opening.cancel()
+        may_go.set()
+        with pytest.raises(asyncio.CancelledError):
+            await opening
+        await store.open()
+        found = await store.find()
+        await store.close()
+        async with asyncio.timeout(10):
+            while len(made) < 2 or not all(map(is_closed, made)):
+                await asyncio.sleep(0)
+        return found
+
+    def is_closed(file):
+        try:
+            file.connection.total_changes  # noqa: B018 - it raises
+        except sqlite3.ProgrammingError:
+            return True
+        return False
+
+    assert asyncio.run(scenario()) == []
+
+
 def test_an_unreadable_history_blocks_nobody(tmp_path):
     """An instance whose stored history cannot be read is parked, and the others are claimed."""
 
@@ -591,6 +693,26 @@ def test_an_unreadable_history_blocks_nobody(tmp_path):
     claimed, parked = asyncio.run(scenario())
     assert (claimed, parked.status) == (["a", "c"], Status.STUCK)
     assert isinstance(decode_error(parked.problem), HistoryFormatError)
+
+
+def test_an_unreadable_end_hides_nobody(tmp_path):
+    """An instance whose last event cannot be read is listed with the others, and says so."""
+    spoil = 'UPDATE edda_event SET head = \'{"kind":"from_the_future"}\' WHERE seq = 1'
+
+    async def scenario():
+        async with opened(tmp_path / "edda.db") as store:
+            lease = (await store.create(new("a", "me"))).claimed.lease
+            await store.commit(step(lease, 1, Status.COMPLETED, release=True))
+            await store.create(new("b"))
+            await store._run(lambda _: store._file.connection.execute(spoil).rowcount)
+            return await store.find(), await store.instance("a")
+
+    found, one = asyncio.run(scenario())
+    assert [(each.id, each.status) for each in found] == [("a", "completed"), ("b", "pending")]
+    assert (found[0], one.outcome) == (one, None)
+    assert isinstance(decode_error(one.problem), HistoryFormatError)
+    with pytest.raises(HistoryFormatError):
+        EddaApp(db_url="memory://").outcome_of(one)
 
 
 def test_an_unreadable_history_gives_back(tmp_path):
@@ -930,6 +1052,89 @@ def test_a_disk_that_is_really_full(tiny_disk):
     failed, before, after = asyncio.run(scenario())
     assert [type(one) for one in failed] == [StoreUnavailableError] * 2
     assert (before, after) == (1, 2)
+
+
+@pytest.fixture
+def flagged(tmp_path):
+    """A folder whose files can be made read-only, for root as well."""
+    if not can_be_read_only(tmp_path):
+        pytest.skip("files that root may not write need root, and ext4 or a new tmpfs")
+    return tmp_path
+
+
+def test_a_file_that_becomes_read_only(flagged):
+    """A store whose files may not be written any more says so, and goes on when they may."""
+    path = flagged / "edda.db"
+
+    async def scenario():
+        async with opened(path) as store:
+            lease = (await store.create(new("a", "me"))).claimed.lease
+            commit = step(lease, 1)
+            with read_only(path, f"{path}-wal"):
+                calls = [store.commit(commit), store.create(new("b")), store.deliver([event("e")])]
+                failed = [await failure_of(call) for call in calls]
+                seen = [one.id for one in await store.find()], len(await store.history("a"))
+            await store.commit(commit)
+            await store.create(new("b"))
+            (delivered,) = await store.deliver([event("e")])
+            return failed, seen, delivered.is_duplicate, len(await store.history("a"))
+
+    failed, seen, is_duplicate, length = asyncio.run(scenario())
+    assert [type(one) for one in failed] == [StoreUnavailableError] * 3
+    assert str(failed[0]) == (
+        f"{path} cannot be read or written now: disk I/O error. Nothing was changed, and the call "
+        f"may be repeated. Look at the disk: its room, its quota, its health."
+    )
+    assert (seen, is_duplicate, length) == ((["a"], 1), False, 2)
+
+
+@pytest.mark.parametrize("which", ["edda.db", ".", "edda.db-wal"])
+def test_what_may_not_be_written_is_refused_until_it_may(flagged, which):
+    """A file, a folder or a log that may not be written is named, and serves when it may be."""
+    path = flagged / "edda.db"
+
+    async def scenario():
+        async with opened(path) as store:
+            await store.create(new("a"))
+            with read_only(flagged / which):
+                error = await failure_of(SqliteStore(path, SystemClock()).open())
+            async with opened(path) as other:
+                await other.create(new("b"))
+        return str(error)
+
+    assert asyncio.run(scenario()).startswith(
+        f"{path} cannot be written: {flagged / which} is read-only. Nothing was changed."
+    )
+
+
+def test_an_app_goes_on_when_its_file_can_be_written_again(flagged):
+    """An app whose file is read-only for a while loses nothing, and runs what it has accepted."""
+    path = flagged / "edda.db"
+    is_read_only = contextlib.ExitStack()
+    spoilt = asyncio.Event()
+
+    @activity
+    async def spoil(ctx) -> int:
+        is_read_only.enter_context(read_only(path, f"{path}-wal"))
+        spoilt.set()
+        return 1
+
+    @workflow
+    async def goes_on(ctx) -> int:
+        return await spoil(ctx)
+
+    async def scenario():
+        async with EddaApp("a", f"sqlite:///{path}", workflows=[goes_on]) as app:
+            id = await app.start(goes_on)
+            await spoilt.wait()
+            error = await failure_of(app.start(goes_on))
+            is_read_only.close()
+            return error, await app.result(id, timeout=10), len(await app.find())
+
+    with is_read_only:
+        error, result, count = asyncio.run(scenario())
+    assert isinstance(error, StoreUnavailableError)
+    assert (result, count) == (1, 1)
 
 
 @pytest.mark.skipif(

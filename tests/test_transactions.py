@@ -17,7 +17,8 @@ from edda import (
     wait_event,
     workflow,
 )
-from edda.errors import StoreError
+from edda.doors import SystemClock
+from edda.errors import StoreError, StoreUnavailableError
 from edda.stores.memory import MemoryStore
 from edda.stores.sqlite import DirectSqliteStore
 from edda_testkit import Simulation
@@ -216,3 +217,61 @@ def test_a_simulated_failure_of_its_commit_ends_the_transaction(store, when):
         sim.store.fail_next(commit=1, when=when)
         run = sim.start(steps)
         assert run.result == 1
+
+
+class CutOnce(MemoryStore):
+    """Its first transaction waits for `may_end`, and then its commit fails, as on a cut line."""
+
+    def __init__(self, clock):
+        super().__init__(clock)
+        self.may_end = asyncio.Event()
+        self.is_cut = False
+
+    @asynccontextmanager
+    async def transaction(self):
+        async with super().transaction() as transaction:
+
+            async def fail(_):
+                await self.may_end.wait()
+                raise StoreUnavailableError("the line was cut")
+
+            if not self.is_cut:
+                self.is_cut, transaction.finish = True, fail
+            yield transaction
+
+
+@activity(transactional=True)
+async def write_cut(ctx, name: str) -> str:
+    await add(ctx.connection, name)
+    return name
+
+
+@workflow
+async def writing_two(ctx):
+    return await asyncio.gather(write_cut(ctx, "a"), write_cut(ctx, "b"))
+
+
+@workflow
+async def writing_one(ctx):
+    return [await write_cut(ctx, "a")]
+
+
+@pytest.mark.parametrize("flow", [writing_one, writing_two])
+def test_an_answer_whose_transaction_failed_is_not_committed_by_what_comes_next(flow):
+    """A turn whose transaction failed commits nothing more, whatever has come meanwhile (T2)."""
+
+    async def main():
+        store = CutOnce(SystemClock())
+        app = EddaApp(store=store, workflows=[flow], lease_seconds=0.2)
+        async with app:
+            id = await app.start(flow)
+            while not store.is_cut:
+                await asyncio.sleep(0)
+            app._worker.wake([id])  # as an event does that comes while the activity is at work
+            for _ in range(10):
+                await asyncio.sleep(0)  # the turn waits for its turn now
+            store.may_end.set()
+            return await app.result(id, timeout=10), dict(store.tables)
+
+    wanted = ["a"] if flow is writing_one else ["a", "b"]
+    assert asyncio.run(main()) == (wanted, dict.fromkeys(wanted, 1))

@@ -199,13 +199,11 @@ class Log:
         for id, wait in list(row.waits.items()):
             if wanted.get(id) != wait:
                 self._forget(row, row.waits.pop(id))
-        # What fits none of the waits any more is found again when one is registered that it fits.
-        for position in [
-            position
-            for position, message in row.inbox.items()
-            if not any(wait.fits(message.envelope, row.id) for wait in wanted.values())
-        ]:
-            self._put_back(row, position)
+        # What fits none of the waits any more is found again by a wait that fits and may see it.
+        for position, message in list(row.inbox.items()):
+            those = wanted if position in row.given else row.waits
+            if not any(wait.fits(message.envelope, row.id) for wait in those.values()):
+                self._put_back(row, position)
         for id, wait in wanted.items():
             if id not in row.waits:
                 self._remember(row, wait)

@@ -9,7 +9,7 @@ values and columns (`postgres_rows`).
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -77,8 +77,11 @@ class PostgresStore:
 
     async def open(self) -> None:
         """Connect and make the schema. Raises `StoreError` when the database cannot be used."""
-        await self._database.open()
-        await self.next_due(())  # the clocks are compared before anything happens
+        async with AsyncExitStack() as undo:
+            await self._database.open()
+            undo.push_async_callback(self.close)
+            await self.next_due(())  # the clocks are compared before anything happens
+            undo.pop_all()
 
     async def close(self) -> None:
         """Let calls under way end, and disconnect."""

@@ -23,13 +23,15 @@ from edda.errors import (
     TransactionOverError,
 )
 from edda.stores.postgres_rows import statements
+from edda.stores.sentences import elsewhere, not_open
 
 __all__ = ["VERSION", "Database"]
 
 logger = logging.getLogger("edda.store")
 
-# The version of the schema in postgres.sql, kept in its table `version`.
-VERSION = 1
+# The version of postgres.sql, functions and all, kept in its table `version`. Whatever
+# changes there makes a new one: a process must never call functions of another version.
+VERSION = 2
 
 # How long the server may take to answer a call, and to accept a connection.
 ANSWER_SECONDS = 30.0
@@ -84,9 +86,10 @@ class Database:
     """
 
     def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        options = dict(parse_qsl(parts.query))
         self.name = _without_password(url)
+        with self._read():
+            parts = urlsplit(url)
+        options = dict(parse_qsl(parts.query))
         self.schema = options.pop("schema", SCHEMA)
         size = options.pop("pool_size", str(POOL_SIZE))
         if not _NAME.fullmatch(self.schema) or self.schema.startswith("pg_"):
@@ -98,6 +101,7 @@ class Database:
         self._dsn = urlunsplit(parts._replace(scheme="postgresql", query=urlencode(options)))
         self._pool_size = int(size)
         self._pool: Any = None
+        self._loop: asyncio.AbstractEventLoop | None = None  # the pool's
         # One connection is always left: an activity's transaction may need another for its answer.
         self._room = asyncio.Semaphore(self._pool_size - 1)
 
@@ -108,7 +112,7 @@ class Database:
         """Connect and make the schema. Raises `StoreError`, and has then changed nothing."""
         if self._pool is not None:
             return
-        with self._sentences(), ExitStack() as undo:
+        with self._sentences(), self._read(), ExitStack() as undo:
             pool = await asyncpg.create_pool(
                 min_size=1,
                 max_size=self._pool_size,
@@ -121,6 +125,7 @@ class Database:
             await self._prepare(pool)
             undo.pop_all()
         self._room = asyncio.Semaphore(self._pool_size - 1)  # of this event loop
+        self._loop = asyncio.get_running_loop()
         self._pool = pool
 
     async def close(self) -> None:
@@ -135,7 +140,7 @@ class Database:
 
     async def connect(self) -> Any:
         """A connection outside the pool, for one's own use."""
-        with self._sentences():
+        with self._sentences(), self._read():
             return await asyncpg.connect(**self._how())
 
     async def rows(self, name: str, *values: Any) -> list[Any]:
@@ -191,7 +196,9 @@ class Database:
 
     def _opened(self) -> Any:
         if self._pool is None:
-            raise StoreError(f"{self!r} is not open. Call `await store.open()` first.")
+            raise not_open(self)
+        if self._loop is not asyncio.get_running_loop():
+            raise elsewhere(self)
         return self._pool
 
     def _how(self) -> dict[str, Any]:
@@ -242,6 +249,17 @@ class Database:
             yield
         except _ANY as error:
             raise _sentence(error, self.name) from error
+
+    @contextmanager
+    def _read(self) -> Iterator[None]:
+        try:
+            yield
+        except asyncpg.PostgresError:
+            raise
+        except ValueError:
+            # Not a word of what was found: it may be a piece of the password.
+            problem = "cannot be read: look at the host and port, and quote (%2F) what is special"
+            raise StoreUrlError(self.name, problem) from None
 
 
 def _sentence(error: BaseException, name: str) -> StoreError:
@@ -317,7 +335,10 @@ _SENTENCES: Sequence[tuple[Errors, Callable[[str, str], StoreError]]] = (
             asyncpg.UndefinedFunctionError,
             asyncpg.InvalidSchemaNameError,
         ),
-        _refused("Somebody has dropped Edda's schema, or a part of it. Restore a backup."),
+        _refused(
+            "Somebody has dropped Edda's schema or a part of it, or another version of Edda has "
+            "made it anew. Restore a backup, or start this process with the version that made it."
+        ),
     ),
     (
         (asyncpg.TransactionRollbackError,),

@@ -14,9 +14,9 @@ from importlib.resources import files
 from typing import Any
 
 from edda.events import TARGET, Envelope
-from edda.history import Event, Finished, as_row, from_row
+from edda.history import Event, as_row
 from edda.ports import Commit, Instance, Message, Outgoing, Status, Wait
-from edda.stores.sqlite_rows import COMPETING, as_address, as_facet, as_shape
+from edda.stores.sqlite_rows import COMPETING, as_address, as_end, as_facet, as_shape
 
 __all__ = [
     "Facets",
@@ -133,7 +133,7 @@ def as_stored_wait(words: Sequence[Any]) -> Wait:
 def as_instance(row: Sequence[Any]) -> Instance:
     """An instance as `find` reads it."""
     id, workflow, status, started_at, updated_at, due, problem, seq, head, payload, waits = row
-    last = None if seq is None else from_row((seq, head, payload))
+    outcome, unread = as_end((seq, head, payload))
     stands = Status(status)
     return Instance(
         id=id,
@@ -143,8 +143,8 @@ def as_instance(row: Sequence[Any]) -> Instance:
         updated_at=updated_at,
         due=None if stands.is_final or stands is Status.STUCK else due,
         waits=tuple(map(as_stored_wait, waits or ())),
-        outcome=last.outcome if isinstance(last, Finished) else None,
-        problem=problem,
+        outcome=outcome,
+        problem=problem or unread,
     )
 
 

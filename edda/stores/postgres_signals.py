@@ -132,15 +132,30 @@ class Signals:
             connection.terminate()
 
     def _hear(self, _connection: Any, _pid: int, _channel: str, payload: str) -> None:
-        sender, *said = json.loads(payload)
+        sender, told = _told(payload)
         if sender == self._me:
             return
-        if said:
-            woken, over, has_sent = said
+        if told is None:
+            self._is_unsure = True
+        else:
             before = self._changed
             self._changed = Changed(
-                (*before.woken, *woken), (*before.over, *over), before.has_sent or has_sent
+                (*before.woken, *told.woken),
+                (*before.over, *told.over),
+                before.has_sent or told.has_sent,
             )
-        else:
-            self._is_unsure = True
         self._heard.set()
+
+
+def _told(payload: str) -> tuple[object, Changed | None]:
+    """Who says what; None for anything, as where it cannot be read: anybody may notify."""
+    try:
+        sender, *said = json.loads(payload)
+    except (TypeError, ValueError):
+        return None, None
+    match said:
+        case [list(woken), list(over), bool(has_sent)] if all(
+            isinstance(one, str) for one in (*woken, *over)
+        ):
+            return sender, Changed(tuple(woken), tuple(over), has_sent)
+    return sender, None

@@ -27,6 +27,7 @@ from edda.ports import (
     Committed,
     Transaction,
 )
+from edda.stores.sentences import elsewhere, not_open
 from edda.stores.sqlite_core import SqliteCore
 from edda.stores.sqlite_direct import DirectConnection
 from edda.stores.sqlite_file import IN_MEMORY, SqliteFile
@@ -100,7 +101,7 @@ class DirectSqliteStore(SqliteMethods):
 
     def _usable(self) -> SqliteFile:
         if self._file is None:
-            raise _not_open(self)
+            raise not_open(self)
         if self._is_open:
             raise StoreError(
                 "A transactional activity waits for something while its transaction is open, and "
@@ -135,6 +136,7 @@ class SqliteStore(SqliteMethods):
         self._alone: list[_Asked] = []
         self._hop: asyncio.Task[list[Any]] | None = None
         self._version = 0
+        self._loop: asyncio.AbstractEventLoop | None = None  # the one it is open on
         self._own = asyncio.Lock()  # held by the transaction of an activity
         self._opened: OpenTransaction | None = None  # while it is, hops wait
 
@@ -144,11 +146,17 @@ class SqliteStore(SqliteMethods):
     async def open(self) -> None:
         """Connect and make the schema. Raises `StoreError` when the file cannot be used."""
         if self._connection is None:
-            file = await asyncio.to_thread(SqliteFile, self._path, self._clock)
+            opening = asyncio.ensure_future(asyncio.to_thread(SqliteFile, self._path, self._clock))
+            try:
+                file = await asyncio.shield(opening)
+            except asyncio.CancelledError:
+                opening.add_done_callback(_close_it)
+                raise
             connection = _in_daemon_thread(
                 lambda: aiosqlite.Connection(lambda: file.connection, 64)
             )
             self._file, self._connection = file, await connection
+            self._loop = asyncio.get_running_loop()
             self._own = asyncio.Lock()  # the one before may belong to another event loop
             self._version = await self._run(SqliteCore.data_version, is_write=False)
 
@@ -178,6 +186,8 @@ class SqliteStore(SqliteMethods):
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
         """A transaction of an activity. Nobody else gets at the file until it ends."""
+        if self._connection is not None and asyncio.get_running_loop() is not self._loop:
+            raise self._unusable()
         self._refuse_inside()
         await self._own.acquire()
         transaction = OpenTransaction(None, self._finish, self._undo, self._go_on)
@@ -187,7 +197,7 @@ class SqliteStore(SqliteMethods):
             while self._hop is not None:
                 await asyncio.wait([self._hop])
             if self._connection is None or self._file is None:
-                raise _not_open(self)
+                raise self._unusable()
             transaction.connection = self._connection
             await self._hand(self._file.begin)
             yield transaction
@@ -218,6 +228,9 @@ class SqliteStore(SqliteMethods):
                 "the rest in a step of its own."
             )
 
+    def _unusable(self) -> StoreError:
+        return not_open(self) if self._connection is None else elsewhere(self)
+
     def _hand(self, work: Callable[..., Any], *arguments: Any, **options: Any) -> Awaitable[Any]:
         # aiosqlite's own name for "run this in the thread": the public ones run one statement.
         answer: Awaitable[Any] = self._connection._execute(work, *arguments, **options)  # noqa: SLF001
@@ -230,10 +243,11 @@ class SqliteStore(SqliteMethods):
     # others do not notice.
 
     async def _run(self, work: Callable[[SqliteCore], T], *, is_write: bool = True) -> T:
-        if self._connection is None:
-            raise _not_open(self)
+        loop = asyncio.get_running_loop()
+        if self._connection is None or loop is not self._loop:
+            raise self._unusable()
         self._refuse_inside()
-        asked = _Asked(work, is_write, asyncio.get_running_loop().create_future())
+        asked = _Asked(work, is_write, loop.create_future())
         self._asked.append(asked)
         if self._hop is None and self._opened is None:
             self._start_hop()
@@ -273,6 +287,12 @@ class SqliteStore(SqliteMethods):
             self._start_hop()
 
 
+def _close_it(opening: "asyncio.Future[SqliteFile]") -> None:
+    """Close what was opened for somebody who has gone."""
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().close()
+
+
 def _settle(answer: asyncio.Future[Any], outcome: Any, error: BaseException | None) -> None:
     if answer.done():
         return
@@ -295,7 +315,3 @@ def _in_daemon_thread(make: Callable[[], T]) -> T:
     thread.start()
     thread.join()
     return made[0]
-
-
-def _not_open(store: object) -> StoreError:
-    return StoreError(f"{store!r} is not open. Call `await store.open()` first.")

@@ -17,7 +17,7 @@ from typing import Any
 from edda.codec import encode_error
 from edda.errors import HistoryFormatError, LeaseLost
 from edda.events import TARGET, Envelope
-from edda.history import CancelRequested, Event, Finished, Started, as_row, from_row
+from edda.history import CancelRequested, Event, Started, as_row, from_row
 from edda.ports import (
     Claimed,
     Clock,
@@ -31,7 +31,7 @@ from edda.ports import (
     Status,
 )
 from edda.stores.sqlite_log import SqliteLog, Woken
-from edda.stores.sqlite_rows import SQL, as_list, as_micros, as_time
+from edda.stores.sqlite_rows import SQL, as_end, as_list, as_micros, as_time
 
 __all__ = ["SqliteCore"]
 
@@ -321,7 +321,7 @@ class SqliteCore:
 
     def _view(self, row: Sequence[Any]) -> Instance:
         key, instance_id, workflow, status, started_at, updated_at, due, problem, *last = row
-        finished = None if last[0] is None else from_row(last)
+        outcome, unread = as_end(last)
         is_parked = status == Status.STUCK or Status(status).is_final
         return Instance(
             id=instance_id,
@@ -331,8 +331,8 @@ class SqliteCore:
             updated_at=as_time(updated_at),
             due=None if is_parked else as_time(due),
             waits=tuple(self.log.waits(key)),
-            outcome=finished.outcome if isinstance(finished, Finished) else None,
-            problem=problem,
+            outcome=outcome,
+            problem=problem or unread,
         )
 
     # ---- Ready times ---------------------------------------------------------------------------

@@ -151,9 +151,12 @@ class SqliteFile:
 
     def _version(self) -> int:
         """The schema's version, 0 when there is none yet."""
-        found: int = self.connection.execute("PRAGMA user_version").fetchone()[0]
-        tables = "SELECT count(*) FROM sqlite_master WHERE name = 'edda_instance'"
-        is_ours = self.connection.execute(tables).fetchone()[0] == 1
+        # One statement, so that nobody makes the schema between two.
+        found, tables = self.connection.execute(
+            "SELECT user_version, (SELECT count(*) FROM sqlite_master WHERE name = 'edda_instance')"
+            " FROM pragma_user_version"
+        ).fetchone()
+        is_ours = tables == 1
         if is_ours and found != VERSION:
             raise StoreVersionError(str(self.path), found, VERSION)
         if is_ours != (found > 0):
@@ -162,7 +165,7 @@ class SqliteFile:
                 f"`PRAGMA user_version` as we do (found {found}). Nothing was changed. Give Edda "
                 f"a file of its own."
             )
-        return found
+        return int(found)
 
     def _switch_to_wal(self) -> None:
         # SQLite does not wait for this lock itself when two processes make one file at once.
@@ -191,7 +194,8 @@ def _check_place(path: str | Path) -> None:
             f"There is no folder {place.parent} to keep {path} in (the working directory is "
             f"{Path.cwd()}). Make the folder first, or name a file in another one."
         )
-    for needed in (place, place.parent):
+    # With a log that may not be written, SQLite would open the file, and write it never again.
+    for needed in (place, place.parent, Path(f"{path}-wal"), Path(f"{path}-shm")):
         if needed.exists() and not os.access(needed, os.W_OK):
             raise StoreError(_not_writable(path, f"{needed} is read-only"))
 

@@ -10,7 +10,11 @@ from datetime import UTC, datetime, timedelta
 from importlib.resources import files
 from typing import Any, overload
 
+from edda.codec import encode_error
+from edda.commands import Outcome
+from edda.errors import HistoryFormatError
 from edda.events import Envelope, match_values
+from edda.history import Finished, from_row
 from edda.ports import Wait
 
 __all__ = [
@@ -19,6 +23,7 @@ __all__ = [
     "QUEUE",
     "SQL",
     "as_address",
+    "as_end",
     "as_facet",
     "as_list",
     "as_micros",
@@ -72,6 +77,18 @@ def as_time(micros: int | None) -> datetime | None:
 def as_list(names: Sequence[str]) -> str:
     """Names for `json_each`, each once."""
     return json.dumps(sorted(set(names)))
+
+
+def as_end(last: Sequence[Any]) -> tuple[Outcome | None, str | None]:
+    """How an instance ended by its last event, and the problem if that cannot be read here.
+
+    The others are to be seen all the same.
+    """
+    try:
+        event = None if last[0] is None else from_row(last)
+    except HistoryFormatError as error:
+        return None, encode_error(error)
+    return (event.outcome if isinstance(event, Finished) else None), None
 
 
 def as_wait(row: Sequence[Any]) -> Wait:

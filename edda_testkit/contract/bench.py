@@ -178,6 +178,7 @@ class Bench:
         messages: Sequence[Envelope] = (),
         cancels: Sequence[str] = (),
         restart: Started | None = None,
+        renewed: Sequence[str] = (),
         through: Transaction | None = None,
     ) -> Committed:
         """Commit a step of an instance, by default one that releases it."""
@@ -199,6 +200,7 @@ class Bench:
                 messages=tuple(messages),
                 cancels=tuple(cancels),
                 restart=restart,
+                renewed=tuple(renewed),
             )
         )
         self._lengths[id] = stored + len(events) if restart is None else 1

@@ -62,6 +62,75 @@ async def subscribing_again_begins_anew(bench: Bench) -> None:
 
 
 @law("M2")
+async def a_renewed_subscription_begins_anew(bench: Bench) -> None:
+    """A channel left and subscribed to within one commit is read from it, the others as before."""
+    both = [NEWS, channel("other", "broadcast")]
+    claimed = await bench.begin()
+    await bench.step(claimed, release=False, subscriptions=both)
+    await bench.send("news")
+    kept = await bench.send("other")
+    await bench.step(claimed, release=False, subscriptions=both, renewed=["news"])
+    last = await bench.send("news")
+    other = receive("receive:2", "other", "broadcast")
+    found = positions(await bench.step(claimed, NEXT, other, subscriptions=both))
+    same(found, [kept.position, last.position])
+
+
+@law("M2")
+async def a_renewing_commit_may_wait_at_once(bench: Bench) -> None:
+    """A wait registered by the commit that renews its channel sees nothing from before it."""
+    claimed = await bench.begin()
+    await bench.step(claimed, release=False, subscriptions=[NEWS])
+    await bench.send("news")
+    committed = await bench.step(claimed, NEXT, subscriptions=[NEWS], renewed=["news"])
+    same((positions(committed), committed.is_released), ([], True))
+    sent = await bench.send("news")
+    same(sent.woken, ("a",))
+    same(positions(await bench.claim_one()), [sent.position])
+
+
+@law("M2")
+async def renewing_forgets_what_an_earlier_wait_had(bench: Bench) -> None:
+    """A wait that stays open keeps what had come; the next one after a renewal has none of it."""
+    first, second, third = (receive(f"receive:{n}", "news", "broadcast") for n in (1, 2, 3))
+    claimed = await bench.begin()
+    await bench.step(claimed, first, release=False, subscriptions=[NEWS])
+    sent = await bench.send("news")
+    for wanted in (first, second):
+        committed = await bench.step(
+            claimed, wanted, release=False, subscriptions=[NEWS], renewed=["news"]
+        )
+        same(positions(committed), [sent.position] if wanted is first else [], wanted.id)
+    committed = await bench.step(claimed, third, subscriptions=[NEWS])
+    same((positions(committed), committed.is_released), ([], True))
+
+
+@law("M2")
+async def renewing_keeps_what_is_addressed_and_what_queues(bench: Bench) -> None:
+    """What is for the instance alone, and what a queue holds, is there after a renewal too."""
+    for mode in MODES:
+        claimed = await bench.begin(mode)
+        await bench.step(claimed, release=False, subscriptions=[channel(mode, mode)])
+        wanted = [(await bench.send(mode, to=mode)).position]
+        queued = await bench.send(mode)
+        wanted += [queued.position] if mode == "competing" else []
+        committed = await bench.step(
+            claimed,
+            receive("receive:1", mode, mode),
+            release=False,
+            subscriptions=[channel(mode, mode)],
+            renewed=[mode],
+        )
+        seen = positions(committed)
+        again = receive("receive:2", mode, mode)
+        committed = await bench.step(
+            claimed, again, taken=seen, release=False, subscriptions=[channel(mode, mode)]
+        )
+        same(seen + positions(committed), wanted, mode)
+        await bench.step(claimed, taken=positions(committed))
+
+
+@law("M2")
 async def another_mode_is_another_subscription(bench: Bench) -> None:
     """A channel that is read in another mode is read from the commit that changed it."""
     claimed = await bench.begin()

@@ -5,6 +5,7 @@ bring everything to its end. What is left behind is read from the store when all
 """
 
 import asyncio
+import contextlib
 import json
 import os
 import random
@@ -21,7 +22,8 @@ import asyncpg
 
 from edda import EddaApp
 from edda.errors import EddaError
-from tests.torture import world
+from tests.read_only import set_read_only
+from tests.torture import mutants, world
 from tests.torture.customers import Customers
 from tests.torture.evidence import Evidence, Strike
 
@@ -39,7 +41,7 @@ class Plan:
     folder: Path
     seed: int
     strikes: int
-    kinds: dict[str, float]  # kill, pause, cut, full -> weight
+    kinds: dict[str, float]  # kill, pause, cut, full, readonly -> weight
     servers: int = 2
     customers: int = 10  # at a time
     gap_seconds: float = 0.12  # between strikes, on average
@@ -55,10 +57,14 @@ async def run(plan):
     reader = EddaApp("reader", plan.url, workflows=list(world.WORKFLOWS.values()), worker=False)
     async with reader:
         await rows(plan.url, BOOKED)
+        if plan.url.startswith("postgres") and plan.mutant in mutants.FUNCTIONS:
+            await spoil(plan.url, *mutants.FUNCTIONS[plan.mutant])
         nursery = await asyncio.to_thread(Nursery, plan)
+        campaign = Campaign(plan, nursery, reader)
         try:
-            return await Campaign(plan, nursery, reader).run()
+            return await campaign.run()
         finally:
+            campaign.let_write()
             nursery.close()
 
 
@@ -125,6 +131,7 @@ class Campaign:
         self.snapshots = []
         self.paused = {}  # number of a server -> until when
         self.is_over = False
+        self.left = []  # what had not ended when nothing moved any more
 
     async def run(self):
         news = asyncio.create_task(self.customers.talk_news())
@@ -177,6 +184,8 @@ class Campaign:
                 self.pause(number)
             elif kind == "full":
                 self.fill_disk(number)
+            elif kind == "readonly":
+                self.let_nobody_write()
             else:
                 await self.cut()
 
@@ -230,6 +239,21 @@ class Campaign:
             limits = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
             resource.prlimit(pid, resource.RLIMIT_FSIZE, limits)
 
+    def let_nobody_write(self):
+        """Nobody may write the file and its log, root neither; servers that start then cannot."""
+        for path in self.plan.folder.glob("edda.db*"):
+            # The other is mapped: to write it would kill, and not fail.
+            if not path.name.endswith("-shm"):
+                with contextlib.suppress(OSError):  # one that has gone
+                    set_read_only(path, True)
+        self.note("readonly", None, 0.2)
+        asyncio.get_running_loop().call_later(0.2, self.let_write)
+
+    def let_write(self):
+        for path in self.plan.folder.glob("edda.db*"):
+            with contextlib.suppress(OSError):  # one that has gone
+                set_read_only(path, False)
+
     async def cut(self):
         """PostgreSQL ends every connection."""
         at = time.time()
@@ -268,6 +292,7 @@ class Campaign:
             now = sorted(one.id for one in open_now)
             if now != seen:
                 seen, since = now, time.monotonic()
+        self.left = seen or []
 
     async def all(self):
         found, after = [], None
@@ -293,10 +318,28 @@ class Campaign:
             clocks_seconds=0.05 if self.plan.skew_seconds else 0.001,
             news=self.customers.news,
             jobs=self.customers.jobs,
+            left=self.left,
             pending=len(await self.reader.pending_events()),
             surprises=self.customers.surprises,
             logs="\n".join(logs),
         )
+
+
+async def spoil(url, function, changes):
+    """Put other text into a function of the server."""
+    plain, _, schema = url.partition("&schema=")
+    schema = schema.partition("&")[0]
+    connection = await asyncpg.connect(plain)
+    named = (
+        "SELECT pg_get_functiondef(oid) FROM pg_proc WHERE pronamespace = $1::text::regnamespace"
+    )
+    text = await connection.fetchval(f"{named} AND proname = $2", schema, function)
+    for change in changes.items():
+        was, now = (one.replace("edda.", f'"{schema}".') for one in change)
+        assert was in text, was
+        text = text.replace(was, now)
+    await connection.execute(text)
+    await connection.close()
 
 
 def outcome_of(reader, instance):

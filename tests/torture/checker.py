@@ -62,6 +62,8 @@ def everything_ends(evidence):
         elif instance.status != wanted:
             # A cancellation may come when the last step is done; nothing else may.
             yield f"T1 {id} is {instance.status}, not {wanted}: {evidence.outcomes[id]!r}"
+    for id in evidence.left:
+        yield f"T1 {id} was not brought to its end by those that were not paused"
 
 
 def outcomes_are_right(evidence):
@@ -277,7 +279,11 @@ def no_timer_is_early(evidence):
                 due[event.ask.id] = getattr(event.ask, "due", getattr(event.ask, "deadline", None))
             is_timer = isinstance(event, Answered) and event.message is None
             is_timer = is_timer and (event.of == "timer" or isinstance(event.outcome, Expiry))
-            if is_timer and event.at < due[event.id] - timedelta(seconds=evidence.clocks_seconds):
+            if not is_timer:
+                continue
+            if event.id not in due:
+                yield f"T3 {id}/{event.id} is answered before it is asked"
+            elif event.at < due[event.id] - timedelta(seconds=evidence.clocks_seconds):
                 yield f"Timers {id}/{event.id} fired early"
 
 

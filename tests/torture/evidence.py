@@ -9,7 +9,7 @@ __all__ = ["Evidence", "Promise", "Strike"]
 class Strike:
     """Something that was done to a process (None: to all of them). Times are `time.time()`."""
 
-    kind: str  # kill, pause, cut, full
+    kind: str  # kill, pause, cut, full, readonly
     pid: int | None
     at: float
     until: float
@@ -41,6 +41,7 @@ class Evidence:
     clocks_seconds: float  # by which two readings of the time may seem to disagree
     news: list[int]  # published one after another
     jobs: list[int]
+    left: list[str]  # ids of what the others did not end while one server was paused for good
     pending: int  # events that are still in the outbox
     surprises: list[str] = field(default_factory=list)  # answers that customers did not expect
     logs: str = ""

@@ -1,7 +1,7 @@
 """Faults of the engine, planted into the servers of a campaign to prove that its checker sees them.
 
-Each replaces a piece of the engine in its own process: the engine has no switch for it. They are
-for the SQLite store, and each says which laws the checker must find broken (any of them).
+Each replaces a piece of the engine in its own process, or of a function of the server: the engine
+has no switch for it. Each says which laws the checker must find broken (any of them).
 """
 
 import asyncio
@@ -15,25 +15,56 @@ from edda.attempt import DirectActivities
 from edda.commands import Result, TimerAsk, deadline_of
 from edda.events import ENDED
 from edda.ports import Delivered
+from edda.stores.postgres import PostgresStore
 from edda.stores.sqlite import SqliteStore
 from edda.stores.sqlite_core import SqliteCore
 from edda.stores.sqlite_log import SqliteLog
 from edda.stores.sqlite_rows import SQL
 from edda.undo import Undos
 
-__all__ = ["MUTANTS", "plant"]
+__all__ = ["FUNCTIONS", "LAWS", "PLANTERS", "plant"]
 
-MUTANTS = {}  # name -> (laws, how to plant it)
+PLANTERS = {"sqlite": {}, "postgres": {}}  # store -> name -> how to plant it
+LAWS = {}  # name -> laws
+STORES = (SqliteStore, PostgresStore)
+
+# Faults of functions of the server: name -> (function, what its text has instead of what).
+FUNCTIONS = {
+    "commit_without_fence": (
+        "commit",
+        {
+            "mine.worker IS DISTINCT FROM holder OR mine.token <> held": "false",
+            "mine.length <> expected": "false",
+            "new_length := expected": "expected := mine.length; new_length := expected",
+            "SELECT mine.key, e.seq, ": "SELECT mine.key, expected + e.seq - min(e.seq) OVER (), ",
+        },
+    ),
+    "wait_without_looking_back": ("commit", {"IF new_waits > 0 THEN": "IF false THEN"}),
+    "given_back_to_nobody": ("give_back", {"SET address = '?'": "SET address = 'nobody'"}),
+    "competing_for_all": (
+        "compete",
+        {
+            "UPDATE edda.facet AS f SET address = '=' || free.id\n"
+            "        WHERE f.shape = queue AND f.found = '' AND f.address = '?' "
+            "AND f.position = next_position": (
+                "INSERT INTO edda.facet VALUES (queue, '', '=' || free.id, next_position) "
+                "ON CONFLICT DO NOTHING"
+            ),
+        },
+    ),
+}
 
 
-def plant(name):
-    """Plant this fault into the engine of this process."""
-    MUTANTS[name][1]()
+def plant(store, name):
+    """Plant this fault into the engine of this process, or nothing when it is of a function."""
+    PLANTERS[store].get(name, lambda: None)()
 
 
-def mutant(*laws):
+def mutant(*laws, store=None):
     def register(planter):
-        MUTANTS[planter.__name__] = (laws, planter)
+        LAWS[planter.__name__] = laws
+        for each in PLANTERS if store is None else [store]:
+            PLANTERS[each][planter.__name__] = planter
         return planter
 
     return register
@@ -44,7 +75,17 @@ def change(where, name, made):
     setattr(where, name, made(getattr(where, name)))
 
 
-@mutant("T3", "H1", "H2", "H3", "T1")
+def change_commits(made):
+    """Have every store commit what `made` makes of a commit."""
+
+    def by(real):
+        return lambda self, commit, *rest: real(self, made(commit), *rest)
+
+    change(SqliteCore, "commit", by)
+    change(PostgresStore, "_commit", by)
+
+
+@mutant("T3", "H1", "H2", "H3", "T1", store="sqlite")
 def commit_without_fence():
     """Whoever held the lease once may commit, after whatever others have committed."""
 
@@ -120,7 +161,7 @@ def started_before_insert():
     change(EddaApp, "start", made)
 
 
-@mutant("T1", "M2")
+@mutant("T1", "M2", store="sqlite")
 def wait_without_looking_back():
     """A wait is registered, and what came before it is not looked for."""
 
@@ -148,7 +189,7 @@ def timer_early():
     turning.deadline_of = early
 
 
-@mutant("T5", "T1")
+@mutant("T5", "T1", store="sqlite")
 def given_back_to_nobody():
     """What a competitor was given and did not take is gone."""
 
@@ -165,7 +206,7 @@ def given_back_to_nobody():
     change(SqliteLog, "_give_back", made)
 
 
-@mutant("M3")
+@mutant("M3", store="sqlite")
 def competing_for_all():
     """A message that was given to one competitor stays in the queue."""
 
@@ -191,15 +232,16 @@ def outbox_row_dropped():
     """An event of the outbox is forgotten when it is taken, not when it was posted."""
 
     def made(real):
-        def take_outgoing(self, limit, lease_seconds):
-            taken = real(self, limit, lease_seconds)
+        async def take_outgoing(self, *, limit, lease_seconds):
+            taken = await real(self, limit=limit, lease_seconds=lease_seconds)
             for one in taken:
-                self._execute(SQL["drop_outgoing"], (one.position,))
+                await self.settle_outgoing(one.position)
             return [one for one in taken if one.position % 2]
 
         return take_outgoing
 
-    change(SqliteCore, "take_outgoing", made)
+    for store in STORES:
+        change(store, "take_outgoing", made)
 
 
 @mutant("M2", "M1")
@@ -207,15 +249,15 @@ def duplicate_accepted():
     """An event that comes again is another event."""
 
     def made(real):
-        def _plan(self, envelope, judge, seen):
-            if self._execute(SQL["same_message"], (envelope.source, envelope.id)).fetchone():
-                envelope = replace(envelope, id=f"{envelope.id}-{next(numbers)}-again")
-            return real(self, envelope, judge, seen)
+        def deliver(self, envelopes, judge=None):
+            others = [replace(one, id=f"{one.id}-{next(numbers)}-again") for one in envelopes]
+            return real(self, others, judge)
 
-        return _plan
+        return deliver
 
     numbers = itertools.count(id(object()))
-    change(SqliteLog, "_plan", made)
+    for store in STORES:
+        change(store, "deliver", made)
 
 
 @mutant("T1")
@@ -229,66 +271,57 @@ def lease_for_ever():
 
         return claim
 
-    change(SqliteStore, "claim", made)
-    change(
-        SqliteStore,
-        "create",
-        lambda real: lambda self, new: real(self, replace(new, lease_seconds=far)),
-    )
-    change(SqliteStore, "renew", lambda real: lambda self, leases, _: real(self, leases, far))
+    def creating(real):
+        return lambda self, new: real(self, replace(new, lease_seconds=far))
+
+    for store in STORES:
+        change(store, "claim", made)
+        change(store, "create", creating)
+        change(store, "renew", lambda real: lambda self, leases, _: real(self, leases, far))
 
 
 @mutant("M2", "H3", "T1")
 def restart_forgets_subscriptions():
     """A fresh history begins without the channels of the old one."""
 
-    def made(real):
-        def commit(self, commit):
-            if commit.restart is not None:
-                restart = replace(commit.restart, subscriptions=())
-                commit = replace(commit, restart=restart, subscriptions=())
-            return real(self, commit)
+    def made(commit):
+        if commit.restart is None:
+            return commit
+        restart = replace(commit.restart, subscriptions=())
+        return replace(commit, restart=restart, subscriptions=())
 
-        return commit
-
-    change(SqliteCore, "commit", made)
+    change_commits(made)
 
 
 @mutant("T1")
 def end_of_child_lost():
     """A child ends, and its parent is not told."""
 
-    def made(real):
-        def commit(self, commit):
-            kept = tuple(one for one in commit.messages if not one.type.startswith(ENDED))
-            return real(self, replace(commit, messages=kept))
+    def made(commit):
+        kept = tuple(one for one in commit.messages if not one.type.startswith(ENDED))
+        return replace(commit, messages=kept)
 
-        return commit
-
-    change(SqliteCore, "commit", made)
+    change_commits(made)
 
 
 @mutant("T1", "M2")
 def commit_by_halves():
     """Events of a step are committed; its waits now and then are not."""
 
-    def made(real):
-        def commit(self, commit):
-            if commit.waits and commit.release and next(numbers) % 3 == 0:
-                commit = replace(commit, waits=(), due=None)
-            return real(self, commit)
-
+    def made(commit):
+        if commit.waits and commit.release and next(numbers) % 3 == 0:
+            return replace(commit, waits=(), due=None)
         return commit
 
     numbers = itertools.count()
-    change(SqliteCore, "commit", made)
+    change_commits(made)
 
 
 @mutant("T2")
 def written_apart_from_the_answer():
     """What a transactional activity wrote is committed first, and its answer a moment later."""
 
-    def made(real):
+    def on_sqlite(real):
         async def _finish(self, commit):
             await self._hand(self._file.connection.execute, "RELEASE edda_step")
             await self._hand(self._file.connection.execute, "COMMIT")
@@ -298,7 +331,17 @@ def written_apart_from_the_answer():
 
         return _finish
 
-    change(SqliteStore, "_finish", made)
+    def on_postgresql(real):
+        async def commit_in(self, connection, commit):
+            await connection.execute("COMMIT")
+            await asyncio.sleep(0.2)
+            await connection.execute("BEGIN")
+            return await real(self, connection, commit)
+
+        return commit_in
+
+    change(SqliteStore, "_finish", on_sqlite)
+    change(PostgresStore, "commit_in", on_postgresql)
 
 
 @mutant("T1")
@@ -318,7 +361,8 @@ def cancellation_forgotten():
 
         return request_cancel
 
-    change(SqliteStore, "request_cancel", made)
+    for store in STORES:
+        change(store, "request_cancel", made)
 
 
 @mutant("T2")
