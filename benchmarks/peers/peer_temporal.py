@@ -72,9 +72,7 @@ class Alternating:
     async def run(self, key: str, rounds: int) -> None:
         for number in range(rounds):
             await workflow.wait_condition(lambda number=number: self.came > number)
-            await workflow.execute_activity(
-                marked, args=[key, number], start_to_close_timeout=SOON
-            )
+            await workflow.execute_activity(marked, args=[key, number], start_to_close_timeout=SOON)
 
 
 @workflow.defn
