@@ -154,8 +154,7 @@ def installed(peer: Peer) -> str | None:
     )
     if made.returncode == 0:
         return None
-    said = made.stderr.strip().splitlines() or ["no word from pip"]
-    return f"cannot be installed: {said[-1]}"
+    return f"cannot be installed: {last_line(made.stderr)}"
 
 
 def version_of(peer: Peer) -> str:
@@ -193,7 +192,7 @@ def measured(row: Row, peer: Peer, column: str, seconds: float) -> tuple[float |
     try:
         said = json.loads(out.splitlines()[-1])
     except (IndexError, ValueError):
-        return None, f"failed: {(err.strip().splitlines() or ['no word'])[-1][:100]}"
+        return None, f"failed: {last_line(err)}"
     if "error" in said:
         return None, f"failed: {said['error'].splitlines()[0][:100]}"
     return said["value"], said["note"]
@@ -206,7 +205,11 @@ def import_milliseconds(peer: Peer) -> tuple[float | None, str | None]:
         "print((time.process_time() - began) * 1000)"
     )
     out, err = run(peer, ["-c", program])
-    return (float(out), None) if out else (None, f"failed: {err.strip().splitlines()[-1]}")
+    return (float(out), None) if out else (None, f"failed: {last_line(err)}")
+
+
+def last_line(text: str) -> str:
+    return (text.strip().splitlines() or ["not a word"])[-1][:100]
 
 
 class Figures:
@@ -373,7 +376,7 @@ def main() -> int:
     before = computer()
     figures = all_measured(rows, there, asked.rounds, asked.seconds)
     print(table(rows, there, figures), *told_below(rows, there, figures), "", sep="\n")
-    print(f"The median of {asked.rounds} rounds. Before: {before}.\nAfter: {computer()}.")
+    print(f"Medians of {asked.rounds} rounds (the import: the least of them). Before: {before}.\nAfter: {computer()}.")
     return 1 if lost(rows, there, figures) else 0
 
 
