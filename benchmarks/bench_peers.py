@@ -376,7 +376,8 @@ def main() -> int:
     before = computer()
     figures = all_measured(rows, there, asked.rounds, asked.seconds)
     print(table(rows, there, figures), *told_below(rows, there, figures), "", sep="\n")
-    print(f"Medians of {asked.rounds} rounds (the import: the least of them). Before: {before}.\nAfter: {computer()}.")
+    print(f"Medians of {asked.rounds} rounds; of the import the least.")
+    print(f"Before: {before}.\nAfter: {computer()}.")
     return 1 if lost(rows, there, figures) else 0
 
 
