@@ -2,13 +2,19 @@
 
 Messages are looked for every 10 ms where the default is a second: its documentation says that of
 tests. The results of workflows of this process need no such poll.
+
+From Python 3.12 on it takes SQLite to be 3.42 or newer, and cannot start where it is older: there
+its connections are given the one function that is missing.
 """
 
 import asyncio
+import sqlite3
+import time
 from contextlib import asynccontextmanager
 
 import rows
 from dbos import DBOS, SetWorkflowID
+from sqlalchemy import Engine, event
 
 
 class Here:
@@ -91,8 +97,19 @@ class Dbos:
         await self.start(timed, key, key)
 
 
+def epoch_seconds(modifier):
+    """`unixepoch('subsec')`, the only way in which it is called."""
+    return time.time()
+
+
+def give_epoch_seconds(connection, _):
+    connection.create_function("unixepoch", 1, epoch_seconds)
+
+
 @asynccontextmanager
 async def opened(folder):
+    if sqlite3.sqlite_version_info < (3, 42):
+        event.listen(Engine, "connect", give_epoch_seconds)
     DBOS(
         config={
             "name": "bench",
