@@ -302,14 +302,14 @@ def cell(row: Row, peer: Peer, column: str, figures: Figures) -> str:
 
 
 def told_below(rows: list[Row], peers: list[Peer], figures: Figures) -> list[str]:
-    """The notes on single figures, and which rows ours has lost or failed."""
-    lines = [
-        f"* {row.what}: {peer.name}, {column}: {note}"
-        for row in rows
-        for peer in peers
-        for column in peer.columns
-        if (note := figures.notes.get((row.name, peer.name, column)))
-    ]
+    """The notes, each with the rows that it is on, and which rows ours has lost or failed."""
+    told = defaultdict(list)
+    for peer in peers:
+        for column in peer.columns:
+            for row in rows:
+                if note := figures.notes.get((row.name, peer.name, column)):
+                    told[f"{peer.name}, {column}", note].append(row.what)
+    lines = [f"* {at}: {'; '.join(whats)}: {note}" for (at, note), whats in told.items()]
     return [*lines, *lost(rows, peers, figures)]
 
 

@@ -27,6 +27,7 @@ CLIENTS = 32  # of the row "32 at once"
 MOST = 1000  # suspended in one row
 ROUNDS = 200  # of (wait, activity)
 TIMERS = 20
+WAKING_SECONDS = 14  # for the last of them
 FEW = 100  # suspended, to tell what one costs
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -218,20 +219,24 @@ async def lateness(engine, seconds):
         await engine.start_timed(key)
         await asyncio.sleep(0.02)
     with suppress(TimeoutError):
-        async with asyncio.timeout(16):
+        async with asyncio.timeout(WAKING_SECONDS):
             await engine.marks.all_told(keys, "woke")
     woken = [key for key in keys if (key, "woke") in engine.marks.times]
     if not woken:
-        return None, "no timer of a second fired in 16 s"
+        return None, f"no timer of a second fired in {WAKING_SECONDS} s"
     late = statistics.median(engine.marks.seconds_between(key) - 1 for key in woken) * 1000
-    return (late, f"{len(woken)} of {TIMERS} fired in 16 s") if len(woken) < TIMERS else late
+    return (
+        (late, f"{len(woken)} of {TIMERS} fired in {WAKING_SECONDS} s")
+        if len(woken) < TIMERS
+        else late
+    )
 
 
 async def memory(engine, seconds):
     """Kilobytes that one more suspended workflow costs this process, after as many before it."""
-    first, _ = await started_and_waiting(engine, seconds, "first", MOST * 4)
+    first, _ = await started_and_waiting(engine, seconds * 1.5, "first", MOST * 3)
     before = await settled()
-    second, _ = await started_and_waiting(engine, seconds * 2, "second", len(first))
+    second, _ = await started_and_waiting(engine, seconds * 3, "second", len(first))
     bytes_each = max(0, await settled() - before) / len(second)
     note = f"only {len(second)} of them, a coarse figure" if len(second) < FEW else None
     return bytes_each / 1000, note
