@@ -34,6 +34,7 @@ async def three_activities(ctx) -> int:
 
 @workflow
 async def suspended(ctx, key: str) -> str:
+    Here.marks.tell(key, "waits")  # needless here; the other scripts keep as much in memory
     event = await wait_event(ctx, "bench.paid", match={"data.key": key})
     return event.data["key"]
 

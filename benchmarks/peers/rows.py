@@ -112,24 +112,23 @@ async def at_once(engine, seconds):
 
 
 async def done_a_second(engine, seconds, clients):
-    began = time.perf_counter()
+    began = last = time.perf_counter()
     done, failed = 0, []
 
     async def client(name):
-        nonlocal done
+        nonlocal done, last
         number = 0
         while time.perf_counter() < began + seconds:
             number += 1
             try:
                 await engine.three(f"three-{name}-{number}")
-                done += 1
+                done, last = done + 1, time.perf_counter()
             except Exception as e:
                 failed.append(e)
 
     clients = [asyncio.create_task(client(name)) for name in range(clients)]
     _, stuck = await asyncio.wait(clients, timeout=seconds * 3 + 4)
-    rate = done / (time.perf_counter() - began)
-    return noted(rate, done, failed, len(stuck))
+    return noted(done, last - began, failed, len(stuck))
 
 
 async def suspend(engine, seconds):
@@ -137,7 +136,7 @@ async def suspend(engine, seconds):
     await started_and_waiting(engine, seconds, "warm", most=1)
     began = time.perf_counter()
     keys, failed = await started_and_waiting(engine, seconds, "key")
-    return noted(len(keys) / (time.perf_counter() - began), len(keys), failed)
+    return noted(len(keys), time.perf_counter() - began, failed)
 
 
 async def complete(engine, seconds):
@@ -145,20 +144,21 @@ async def complete(engine, seconds):
     await started_and_waiting(engine, seconds, "warm", most=1)
     began = time.perf_counter()
     keys, failed = await started_and_waiting(engine, seconds, "key")
-    delivered, done = [], 0
+    delivered, done, last, unstarted = [], 0, began, len(failed)
+    until = time.perf_counter() + seconds * 4
+    for key in keys:
+        if time.perf_counter() < until:
+            try:
+                await engine.deliver(key)
+                delivered.append(key)
+            except Exception as e:
+                failed.append(e)
     with suppress(TimeoutError):
-        async with asyncio.timeout(seconds * 2 + 4):
-            for key in keys:
-                try:
-                    await engine.deliver(key)
-                    delivered.append(key)
-                except Exception as e:
-                    failed.append(e)
+        async with asyncio.timeout(seconds * 2):
             for key in delivered:
                 await engine.ended(key)
-                done += 1
-    rate = done / (time.perf_counter() - began)
-    return noted(rate, done, failed, len(keys) - done)
+                done, last = done + 1, time.perf_counter()
+    return noted(done, last - began, failed, len(keys) - done - len(failed) + unstarted)
 
 
 async def started_and_waiting(engine, seconds, prefix, most=MOST):
@@ -177,15 +177,15 @@ async def started_and_waiting(engine, seconds, prefix, most=MOST):
     return keys, failed
 
 
-def noted(rate, done, failed=(), stuck=0):
-    """The figure, and what must be known to read it: a rate of nothing is no figure."""
+def noted(done, took, failed=(), stuck=0):
+    """The rate up to the last that ended, and what must be known to read it."""
     notes = []
     if failed:
         words = f"{type(failed[0]).__name__}: {failed[0]}".splitlines()[0]
         notes.append(f"{len(failed)} of {len(failed) + done} failed ({words[:60]})")
     if stuck:
         notes.append(f"{stuck} had not ended when the time was up")
-    return (rate if done else None), "; ".join(notes) or None
+    return (done / took if done else None), "; ".join(notes) or None
 
 
 async def alternate(engine, seconds):
@@ -225,11 +225,8 @@ async def lateness(engine, seconds):
     if not woken:
         return None, f"no timer of a second fired in {WAKING_SECONDS} s"
     late = statistics.median(engine.marks.seconds_between(key) - 1 for key in woken) * 1000
-    return (
-        (late, f"{len(woken)} of {TIMERS} fired in {WAKING_SECONDS} s")
-        if len(woken) < TIMERS
-        else late
-    )
+    is_all = len(woken) == TIMERS
+    return late, None if is_all else f"{len(woken)} of {TIMERS} fired in {WAKING_SECONDS} s"
 
 
 async def memory(engine, seconds):
@@ -237,6 +234,8 @@ async def memory(engine, seconds):
     first, _ = await started_and_waiting(engine, seconds * 1.5, "first", MOST * 3)
     before = await settled()
     second, _ = await started_and_waiting(engine, seconds * 3, "second", len(first))
+    if not second:
+        return None, "not one was suspended in time"
     bytes_each = max(0, await settled() - before) / len(second)
     note = f"only {len(second)} of them, a coarse figure" if len(second) < FEW else None
     return bytes_each / 1000, note
