@@ -28,6 +28,7 @@ import time
 import timeit
 from collections import defaultdict
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -181,9 +182,11 @@ def run(peer: Peer, arguments: list[str]) -> tuple[str, str]:
         try:
             return process.communicate(timeout=PATIENCE_SECONDS)
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)  # with what it may have started
-            process.communicate()
             return "", f"no figure after {PATIENCE_SECONDS} s"
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # a server that it has left behind, too
+            process.wait()
 
 
 def measured(row: Row, peer: Peer, column: str, seconds: float) -> tuple[float | None, str | None]:
