@@ -12,7 +12,7 @@ SQLite. Above 1 ours is better, for rates as for times and sizes. `*`: there is 
 
 Rows of rates run for `--seconds` each (1.5); slow ones do fewer of the same. Three rounds of all
 take ten minutes on two cores, and the first installation two. The exit code is 1 when ours loses a
-row, or fails one; 2 when no peer is there. Linux only: the memory of a process is read from `/proc`.
+row, or fails one; 2 when no peer is there. Linux only: memory is read from `/proc`.
 """
 
 import argparse
