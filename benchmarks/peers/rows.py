@@ -231,9 +231,9 @@ async def lateness(engine, seconds):
 
 async def memory(engine, seconds):
     """Kilobytes that one more suspended workflow costs this process, after as many before it."""
-    first, _ = await started_and_waiting(engine, seconds * 1.5, "first", MOST * 3)
+    first, _ = await started_and_waiting(engine, seconds * 3, "first", MOST * 2)
     before = await settled()
-    second, _ = await started_and_waiting(engine, seconds * 3, "second", len(first))
+    second, _ = await started_and_waiting(engine, seconds * 6, "second", len(first))
     if not second:
         return None, "not one was suspended in time"
     bytes_each = max(0, await settled() - before) / len(second)
