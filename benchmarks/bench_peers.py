@@ -11,7 +11,7 @@ column: a peer that keeps its state in memory is compared with our memory, one o
 SQLite. Above 1 ours is better, for rates as for times and sizes. `*`: there is a note below.
 
 Rows of rates run for `--seconds` each (1.5); slow ones do fewer of the same. Three rounds of all
-take eleven minutes on two cores, and the first installation two. The exit code is 1 when ours loses a
+take eleven minutes on two cores, the first installation two. The exit code is 1 when ours loses a
 row, or fails one; 2 when no peer is there. Linux only: memory is read from `/proc`.
 """
 
