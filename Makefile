@@ -12,10 +12,10 @@ READY := $(VENV)/.ready
 PURE := edda/errors.py,edda/retry.py,edda/commands.py,edda/history.py,edda/codec.py,edda/divergence.py,edda/loop.py,edda/machine.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test torture fuzz docs lint format cover check wheel-test mutate river bench clean
+.PHONY: help setup demo test torture fuzz docs lint format cover check wheel-test mutate river bench bench-peers clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "  variables: PYTHON=$(PYTHON) VENV=$(VENV) WORKERS=$(WORKERS) PYTEST_ARGS=$(PYTEST_ARGS)"
 
@@ -83,8 +83,11 @@ mutate: ## plant small faults in the pure rooms, and count those that the tests 
 river: ## print who imports whom, in order
 	@"$(PYTHON)" scripts/river.py
 
-bench: $(READY) ## run benchmarks/bench_*.py
-	@set -e; for file in benchmarks/bench_*.py; do echo "== $$file"; "$(BIN)/python" "$$file"; done
+bench: $(READY) ## run benchmarks/bench_*.py, but not the peers
+	@set -e; for file in $(filter-out %/bench_peers.py,$(wildcard benchmarks/bench_*.py)); do echo "== $$file"; "$(BIN)/python" "$$file"; done
+
+bench-peers: $(READY) ## install the peers into .venv-peers/, and measure them side by side with ours
+	@"$(BIN)/python" benchmarks/bench_peers.py --install $(PEERS)
 
 clean: ## remove what was built or cached, but not .venv
 	@rm -rf build dist site *.egg-info .coverage .coverage.* htmlcov .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
