@@ -130,6 +130,7 @@ class Campaign:
         self.strikes = []
         self.snapshots = []
         self.paused = {}  # number of a server -> until when
+        self.wakers = []  # what lets the paused go on
         self.is_over = False
         self.left = []  # what had not ended when nothing moved any more
 
@@ -207,14 +208,18 @@ class Campaign:
         # What keeps the file to itself keeps the others from renewing their leases, too.
         self.note("pause", None if is_locked(self.plan.url) else pid, seconds)
         self.paused[number] = time.time() + seconds
-        asyncio.get_running_loop().call_later(seconds, self.nursery.signal, pid, signal.SIGCONT)
+        later = asyncio.get_running_loop().call_later
+        self.wakers.append(later(seconds, self.nursery.signal, pid, signal.SIGCONT))
 
     async def pause_for_good(self, number):
         """While it has turns under way, and not while it keeps everybody out of an SQLite file."""
         for other in range(self.plan.servers):
             if other != number:
                 self.kill(other)  # one that could not start while the disk was full is there again
+        for waker in self.wakers:  # one that comes yet would end the last pause
+            waker.cancel()
         pid = self.nursery.pids[number]
+        self.nursery.signal(pid, signal.SIGCONT)
         while True:
             for _ in range(50):
                 await asyncio.sleep(0.02)

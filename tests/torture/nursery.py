@@ -80,7 +80,8 @@ def be_server(options, own, number):
         edda.outbox.LEASE_SECONDS = 2.0  # a minute is too long for this test
         set_clock(options["skew_seconds"] * (number - (options["servers"] - 1) / 2))
         if options["mutant"]:
-            mutants.plant(options["url"].partition("ql")[0], options["mutant"])
+            store = "postgres" if "postgres" in options["url"] else "sqlite"
+            mutants.plant(store, options["mutant"])
         asyncio.run(serve(options, own, number))
         code = 0
     except BaseException:
