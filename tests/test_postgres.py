@@ -524,6 +524,30 @@ def test_who_goes_away_with_locks_is_ended(postgres):
     assert asyncio.run(scenario()) == ("0", "10s", 1)
 
 
+def test_what_takes_locks_is_prepared_before(postgres, monkeypatch):
+    """The server prepares nothing under locks: who is stopped then counts as busy, for ever."""
+    inside = []
+    real = asyncpg.Connection._get_statement
+
+    async def noted(self, query, *arguments, **options):
+        if self.is_in_transaction():
+            inside.append(query)
+        return await real(self, query, *arguments, **options)
+
+    monkeypatch.setattr(asyncpg.Connection, "_get_statement", noted)
+
+    async def scenario():
+        async with opened(postgres) as store:
+            inside.clear()  # whoever makes the schema is alone
+            await store.deliver([event("1", "fresh", 1)])
+            lease = (await store.create(new("a", "me"))).claimed.lease
+            await store.commit(look(lease, Wait("w", "fresh", '["data"]', "[1]")))
+            return await store.expire(datetime.now(UTC) + timedelta(days=1))
+
+    assert asyncio.run(scenario()) == 1
+    assert inside == []
+
+
 def test_transactions_leave_connections_for_the_rest(postgres):
     """However many transactions are open, answers that need another connection get one."""
 

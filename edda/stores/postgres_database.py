@@ -8,7 +8,7 @@ What the server or the network says in a word or two becomes a sentence that nam
 import asyncio
 import logging
 import re
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
@@ -32,6 +32,8 @@ logger = logging.getLogger("edda.store")
 # The version of postgres.sql, functions and all, kept in its table `version`. Whatever
 # changes there makes a new one: a process must never call functions of another version.
 VERSION = 2
+
+BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
 
 # How long the server may take to answer a call, and to accept a connection.
 ANSWER_SECONDS = 30.0
@@ -166,12 +168,38 @@ class Database:
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[Any]:
         """A connection in a transaction, which is rolled back unless the block commits it."""
+        async with self._lent() as connection:
+            with self._sentences():
+                await connection.execute(BEGIN)
+            yield connection
+
+    @asynccontextmanager
+    async def locking(self, *names: str) -> AsyncIterator[Callable[..., Awaitable[list[Any]]]]:
+        """Run these statements, and no others, in one transaction that takes locks.
+
+        They are prepared before: a process that is stopped while the server prepares a statement
+        for it does not count as idle, and would keep its locks for ever (`edda.hasten`).
+        """
+        async with self._lent() as connection:
+            with self._sentences():
+                ready = {name: await connection.prepare(self.sql[name]) for name in names}
+                await connection.execute(BEGIN)
+
+            async def rows(name: str, *values: Any) -> list[Any]:
+                with self._sentences():
+                    found: list[Any] = await ready[name].fetch(*values)
+                    return found
+
+            yield rows
+            with self._sentences():
+                await connection.execute("COMMIT")
+
+    @asynccontextmanager
+    async def _lent(self) -> AsyncIterator[Any]:
         pool = self._opened()
         with self._sentences():
             connection = await pool.acquire()
         try:
-            with self._sentences():
-                await connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
             yield connection
         finally:
             await asyncio.shield(self._give_back(pool, connection))

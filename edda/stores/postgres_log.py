@@ -87,13 +87,13 @@ class PostgresLog:
 
     async def _make_shape(self, type: str, paths: str) -> None:
         """Index the log so far for the first wait of this shape ever."""
-        database = self._database
-        async with database.begin() as connection:
-            await database.fetch(connection, "lock_types", [type])
-            added = await database.fetch(connection, "add_shape", type, paths)
+        names = ("lock_types", "add_shape", "messages_of_type", "add_facets")
+        async with self._database.locking(*names) as run:
+            await run("lock_types", [type])
+            added = await run("add_shape", type, paths)
             after = 0
             while added:
-                rows = await database.fetch(connection, "messages_of_type", type, after, INDEXING)
+                rows = await run("messages_of_type", type, after, INDEXING)
                 if not rows:
                     break
                 after = rows[-1][0]
@@ -103,8 +103,7 @@ class PostgresLog:
                     if (found := as_facet(Envelope(type, "", "", text), paths)) is not None
                 ]
                 columns = [list(column) for column in zip(*facets, strict=True)] or [[], [], []]
-                await database.fetch(connection, "add_facets", added[0][0], *columns)
-            await database.end(connection, "COMMIT")
+                await run("add_facets", added[0][0], *columns)
 
     # ---- Accepting -----------------------------------------------------------------------------
 
@@ -174,13 +173,13 @@ class PostgresLog:
 
     async def _drop(self, before: datetime, found: Sequence[Any]) -> int:
         """Drop those of these that nobody wants even when nobody can come between."""
-        database = self._database
         types = sorted({row["type"] for row in found})
-        async with database.begin() as connection:
-            await database.fetch(connection, "lock_types", types)
-            shapes = await database.fetch(connection, "shapes", types)
+        names = ("lock_types", "shapes", "expiring", "drop_facets", "drop_messages")
+        async with self._database.locking(*names) as run:
+            await run("lock_types", types)
+            shapes = await run("shapes", types)
             among = [row["position"] for row in found]
-            rows = await database.fetch(connection, "expiring", before, EXPIRING, among)
+            rows = await run("expiring", before, EXPIRING, among)
             facets = {
                 (shape, as_wanted(has), address, row["position"])
                 for row in rows
@@ -189,10 +188,9 @@ class PostgresLog:
                 for address in (EVERYBODY, QUEUE, as_address(row["target"], paths))
             }
             columns = [list(column) for column in zip(*facets, strict=True)] or [[]] * 4
-            await database.fetch(connection, "drop_facets", *columns)
+            await run("drop_facets", *columns)
             positions = [row["position"] for row in rows]
-            await database.fetch(connection, "drop_messages", positions, ENDED)
-            await database.end(connection, "COMMIT")
+            await run("drop_messages", positions, ENDED)
         return len(rows)
 
 

@@ -30,6 +30,7 @@ from tests.torture.evidence import Evidence, Strike
 __all__ = ["Plan", "run"]
 
 ROOT = Path(__file__).resolve().parents[2]
+PATIENCE_SECONDS = 600.0  # for a whole campaign
 BOOKED = "CREATE TABLE booked (key TEXT, n INTEGER)"
 
 
@@ -62,7 +63,8 @@ async def run(plan):
         nursery = await asyncio.to_thread(Nursery, plan)
         campaign = Campaign(plan, nursery, reader)
         try:
-            return await campaign.run()
+            async with asyncio.timeout(PATIENCE_SECONDS):  # who insists does so for ever
+                return await campaign.run()
         finally:
             campaign.let_write()
             nursery.close()
