@@ -221,6 +221,10 @@ UPDATE edda_instance SET status = ?, updated_at = ?, length = ?, due = ?, ready 
     worker = ?, cancel = ?, problem = ?, waits = ?, subscriptions = ?
 WHERE key = ?;
 
+-- name: extend
+-- Where nothing else has changed, no index is touched.
+UPDATE edda_instance SET updated_at = ?, length = ? WHERE key = ?;
+
 -- name: forget
 DELETE FROM edda_event WHERE instance = ?;
 

@@ -166,8 +166,11 @@ class SqliteCore:
         # A commit that only looks (the holder was woken) writes nothing and costs no fsync.
         if is_changed or commit.events or commit.taken or before != after:
             now = as_micros(self._clock.now())
-            state = (after[0], now, length, due, ready, ticket, worker, cancel, commit.problem)
-            self._execute(SQL["update"], (*state, len(waits), len(subscriptions), key))
+            if (before, open_waits, channels) == (after, len(waits), len(subscriptions)):
+                self._execute(SQL["extend"], (now, length, key))
+            else:
+                state = (after[0], now, length, due, ready, ticket, worker, cancel, commit.problem)
+                self._execute(SQL["update"], (*state, len(waits), len(subscriptions), key))
         if is_released:
             return Committed(is_released=True, woken=tuple(told))
         return Committed(messages, cancel == ASKED, woken=tuple(told))
