@@ -463,6 +463,17 @@ def cases_of(tree: ast.Module) -> Iterator[ast.FunctionDef]:
                 yield node
 
 
+def test_no_merge_left_both_sides():
+    """No file of the project holds the marks of a conflict."""
+    kinds = ("*.md", "*.py", "*.sql", "*.toml", "*.txt", "*.yml")
+    folders = ("benchmarks", "docs", "edda", "edda_testkit", "examples", "scripts", "tests")
+    files = [path for kind in kinds for path in ROOT.glob(kind)]
+    files += [p for folder in folders for kind in kinds for p in (ROOT / folder).rglob(kind)]
+    mark = re.compile("^(<{7}|>{7}) ", re.MULTILINE)
+    assert len(files) > 300
+    assert [path for path in files if mark.search(path.read_text(encoding="utf-8"))] == []
+
+
 def test_no_exception_outlives_its_reason():
     """A name in a list of exceptions still names a module, function or global of ours."""
     names = {module.name for module in modules()}
