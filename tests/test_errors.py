@@ -57,8 +57,9 @@ SAID = [
         errors.StrandedAppError("shop"),
         "E108",
         "The app 'shop' was opened on an event loop that has been closed since, with its worker "
-        "and connections. What was stored is there. Use `async with app:`, or await app.shutdown() "
-        "before the loop ends; here, make a new EddaApp.",
+        "and connections. What was stored is there. Use `async with app:` (and Starlette's "
+        "TestClient in a `with`), or await app.shutdown() before the loop ends; here, make a new "
+        "EddaApp.",
     ),
     (
         errors.EncodingError("The result", "it is odd"),
