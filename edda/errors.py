@@ -149,9 +149,9 @@ class StrandedAppError(NoAppError):
         RuntimeError.__init__(
             self,
             f"The app {service!r} was opened on an event loop that has been closed since, with its "
-            f"worker and connections. What was stored is there. Use `async with app:` (and Starlette's "
-            f"TestClient in a `with`), or await app.shutdown() before the loop ends; here, make a "
-            f"new EddaApp.",
+            f"worker and connections. What was stored is there. Use `async with app:` (and "
+            f"Starlette's TestClient in a `with`), or await app.shutdown() before the loop ends; here, "
+            f"make a new EddaApp.",
         )
 
 
