@@ -150,8 +150,8 @@ class StrandedAppError(NoAppError):
             self,
             f"The app {service!r} was opened on an event loop that has been closed since, with its "
             f"worker and connections. What was stored is there. Use `async with app:` (and "
-            f"Starlette's TestClient in a `with`), or await app.shutdown() before the loop ends; here, "
-            f"make a new EddaApp.",
+            f"Starlette's TestClient in a `with`), or await app.shutdown() before the loop ends; "
+            f"here, make a new EddaApp.",
         )
 
 
