@@ -135,6 +135,7 @@ def test_a_planted_fault_is_found(broken_on_sqlite, name):
     assert laws_of(found) & set(mutants.LAWS[name]), found
 
 
+@pytest.mark.slow  # a campaign of these has hung twice, and why is not known
 @pytest.mark.parametrize("name", mutants.FUNCTIONS)
 def test_a_fault_of_the_server_is_found(broken_by_functions, name):
     """A fault that is planted into PostgreSQL's functions breaks the law that it is about."""
